@@ -1,0 +1,306 @@
+"""The embedded backend: collections in one SQLite file."""
+
+from __future__ import annotations
+
+import difflib
+import time
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from vicinal.backend import Capabilities, CollectionInfo, CollectionSpec, FieldSpec
+from vicinal.engine import maintenance, read, search, transfer, verify, write
+from vicinal.engine.maintainer import Maintainer
+from vicinal.engine.parts import Parts
+from vicinal.engine.resident import nbytes_of
+from vicinal.engine.view import View
+from vicinal.errors import AlreadyExists, InvalidInput, NotFound, shorten
+from vicinal.report import Explanation
+from vicinal.results import Hits
+from vicinal.storage import catalog
+from vicinal.storage.catalog import CollectionRecord, FieldRecord
+from vicinal.storage.pool import Pool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from vicinal.backend import WriteMode
+    from vicinal.batch import Batch
+    from vicinal.filters import Node
+    from vicinal.report import Report
+    from vicinal.request import GetRequest, Include, SearchRequest
+    from vicinal.results import BatchHits, Rows
+    from vicinal.settings import Settings
+    from vicinal.storage.connection import Target
+    from vicinal.storage.session import Session
+    from vicinal.values import Id
+
+
+class EmbeddedBackend:
+    """Serves collections from one file; safe to share between threads and tasks."""
+
+    def __init__(self, target: Target, settings: Settings, clock: Callable[[], float] = time.time) -> None:
+        self._pool = Pool(target, settings)
+        self._settings = settings
+        self._clock = clock
+        self._parts = Parts(settings.memory_budget, nbytes_of)
+        self._maintainer = Maintainer(self._pool, self._now, enabled=settings.maintenance)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(
+            transactions=True,
+            sql=True,
+            text=False,
+            exact=True,
+            measured_recall=False,
+            embeds=False,
+            id_types=frozenset({"int", "str"}),
+            dtypes=frozenset({"f32", "f16", "i8", "bit"}),
+            metrics=frozenset({"cosine", "l2", "dot", "l1", "hamming"}),
+        )
+
+    def _now(self) -> int:
+        return int(self._clock() * 1_000_000)
+
+    # --- seams -----------------------------------------------------------------------------
+
+    def _record(self, session: Session, name: str) -> CollectionRecord:
+        found = catalog.find(session, name)
+        if found is None:
+            known = catalog.names(session)
+            close = difflib.get_close_matches(name, known, 1)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            listed = f" There are: {', '.join(map(repr, known[:10]))}" if known and not close else ""
+            message = f"no collection {shorten(name)}{hint}{listed or (hint and ' ') or ''}".strip()
+            raise NotFound(
+                message if known else f"no collection {shorten(name)}: the database is empty; "
+                "create it with a spec, for example dim=384 or embedder='wordllama'"
+            )
+        return found
+
+    @contextmanager
+    def _view(self, name: str) -> Iterator[View]:
+        with self._pool.reader() as session, session.reading():
+            yield View(session, self._record(session, name), self._parts, self._now())
+
+    @contextmanager
+    def _writing(self) -> Iterator[Session]:
+        with self._pool.writer() as session:
+            with session.writing():
+                yield session
+            if not session.connection.in_transaction:
+                self._maintainer.wake()
+
+    # --- collections -----------------------------------------------------------------------
+
+    def names(self) -> list[str]:
+        with self._pool.reader() as session, session.reading():
+            return catalog.names(session)
+
+    def describe(self, name: str, *, count: bool = False) -> CollectionInfo:
+        with self._view(name) as view:
+            info = _info(view.record)
+            return replace(info, rows=read.count(view, None)) if count else info
+
+    def create(self, spec: CollectionSpec) -> CollectionInfo:
+        with self._writing() as session:
+            self._pool.ensure_schema(session)
+            if catalog.find(session, spec.name) is not None:
+                message = f"a collection {spec.name!r} exists already"
+                raise AlreadyExists(message)
+            return _info(catalog.create(session, _blank_record(spec)))
+
+    def drop(self, name: str) -> None:
+        with self._writing() as session:
+            record = self._record(session, name)
+            catalog.forget(session, record)
+        self._parts.drop(record.id)
+
+    def rename(self, name: str, new_name: str) -> None:
+        with self._writing() as session:
+            record = self._record(session, name)
+            if catalog.find(session, new_name) is not None:
+                message = f"a collection {new_name!r} exists already"
+                raise AlreadyExists(message)
+            catalog.rename(session, record, new_name)
+
+    # --- rows ------------------------------------------------------------------------------
+
+    def write(self, name: str, batch: Batch, mode: WriteMode) -> list[Id]:
+        with self._writing() as session:
+            record, now = self._record(session, name), self._now()
+            if mode == "add":
+                return write.add(session, record, batch, now=now)
+            if mode == "upsert":
+                return write.upsert(session, record, batch, now=now)
+            write.update(session, record, batch, now=now)
+            return batch.ids or []
+
+    def patch(
+        self,
+        name: str,
+        where: Node | None,
+        *,
+        patch: str | None,
+        unset: Sequence[str],
+        expires: int | None,
+        set_expires: bool,
+    ) -> int:
+        with self._writing() as session:
+            view = View(session, self._record(session, name), self._parts, self._now())
+            numbers = view.passing_numbers(where)
+            return write.patch_rows(
+                session, view.record, numbers, patch=patch, unset=unset, expires=expires, set_expires=set_expires
+            )
+
+    def delete(self, name: str, ids: list[Id] | None, where: Node | None) -> int:
+        with self._writing() as session:
+            view = View(session, self._record(session, name), self._parts, self._now())
+            if ids is None:
+                return write.delete_rows(session, view.record, view.passing_numbers(where))
+            passing = None if where is None else set(view.passing_numbers(where).tolist())
+            return write.delete_ids(session, view.record, ids, now=view.now, only=passing)
+
+    def get(self, name: str, request: GetRequest) -> Rows:
+        with self._view(name) as view:
+            return read.get(view, request)
+
+    def count(self, name: str, where: Node | None) -> int:
+        with self._view(name) as view:
+            return read.count(view, where)
+
+    def exists(self, name: str, identity: Id) -> bool:
+        with self._view(name) as view:
+            return read.exists(view, identity)
+
+    def page(
+        self, name: str, after: int, limit: int, where: Node | None, include: Sequence[Include]
+    ) -> tuple[Rows, int] | None:
+        with self._view(name) as view:
+            return read.page(view, after, limit, where, include)
+
+    # --- search ----------------------------------------------------------------------------
+
+    def search(self, name: str, request: SearchRequest) -> list[Hits]:
+        with self._view(name) as view:
+            entry = _field(view.record, request.using)
+            return search.search(view, entry, request, self._settings.threads, search.Trace())
+
+    def search_arrays(self, name: str, request: SearchRequest) -> BatchHits:
+        with self._view(name) as view:
+            entry = _field(view.record, request.using)
+            return search.search_arrays(view, entry, request, self._settings.threads, search.Trace())
+
+    def explain(self, name: str, request: SearchRequest) -> Explanation:
+        with self._view(name) as view:
+            entry, trace = _field(view.record, request.using), search.Trace()
+            hits = search.search(view, entry, request, self._settings.threads, trace)
+            return Explanation(
+                plan=f"exact scan of {entry.name!r} ({entry.dtype}, {entry.metric})",
+                rows=trace.rows_live,
+                passing=trace.rows_passing,
+                candidates=trace.rows_passing,
+                returned=sum(map(len, hits)),
+                recall=1.0,
+                where=None if request.where is None else str(request.where),
+                unknown_fields=tuple(view.unknown_fields(request.where)),
+                streamed=trace.streamed,
+                stages_ms=trace.stages_ms,
+            )
+
+    # --- the database ----------------------------------------------------------------------
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        with self._pool.transaction():
+            yield
+        self._maintainer.wake()
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        with self._pool.snapshot():
+            yield
+
+    def execute(self, sql: str, parameters: object) -> list[tuple[object, ...]]:
+        with self._pool.writer() as session:
+            rows, _ = session.run_user(sql, parameters, in_transaction=self._pool.in_transaction)  # type: ignore[arg-type]
+        return rows
+
+    def backup(self, path: str, progress: Callable[[int, int], None] | None) -> None:
+        if self._pool.in_transaction:
+            message = "a backup inside a transaction would miss it; take it before or after"
+            raise InvalidInput(message)
+        with self._pool.reader() as session:
+            transfer.backup(session, path, progress)
+
+    def verify(self, *, repair: bool, progress: Callable[[int, int], None] | None) -> Report:
+        if not repair:
+            with self._pool.reader() as session, session.reading():
+                return verify.verify(session, progress)
+        with self._writing() as session:
+            return verify.repair(session, progress)
+
+    def compact(self, progress: Callable[[int, int], None] | None) -> dict[str, int]:
+        return maintenance.compact(self._pool, self._now, progress)
+
+    def stats(self) -> dict[str, object]:
+        with self._pool.reader() as session, session.reading():
+            return transfer.stats(session)
+
+    def close(self) -> None:
+        self._maintainer.stop()
+        self._pool.close()
+
+
+def _info(record: CollectionRecord) -> CollectionInfo:
+    return CollectionInfo(
+        name=record.name,
+        fields=tuple(
+            FieldSpec(name=entry.name, dim=entry.dim, dtype=entry.dtype, metric=entry.metric) for entry in record.fields
+        ),
+        embedder=record.embedder,
+        quantize=record.quantize,
+        version=record.version,
+        id_type=record.id_type,
+    )
+
+
+def _blank_record(spec: CollectionSpec) -> CollectionRecord:
+    return CollectionRecord(
+        id=0,
+        name=spec.name,
+        version=0,
+        stamp=0,
+        next_row=1,
+        fields=tuple(
+            FieldRecord(
+                id=0,
+                name=entry.name,
+                dim=entry.dim,
+                dtype=entry.dtype,
+                metric=entry.metric,
+                next_slot=0,
+                floor=0,
+                ordinal=ordinal,
+            )
+            for ordinal, entry in enumerate(spec.fields)
+        ),
+        embedder=spec.embedder,
+        quantize=spec.quantize,
+    )
+
+
+def _field(record: CollectionRecord, using: str | None) -> FieldRecord:
+    """Return the vector field to search."""
+    if using is None and len(record.fields) == 1:
+        return record.fields[0]
+    names = ", ".join(repr(entry.name) for entry in record.fields)
+    if using is None:
+        message = f"{record.name!r} has several vector fields; say which with using=: {names}"
+        raise InvalidInput(message)
+    found = record.field_named(using)
+    if found is None:
+        message = f"{record.name!r} has no vector field {shorten(using)}; there are: {names}"
+        raise NotFound(message)
+    return found

@@ -1,0 +1,66 @@
+"""Arrays that grow while others read them.
+
+A `Growing` is an immutable view of the first rows of a shared buffer. Appending returns a longer
+view: in place where this view is the newest one of its buffer, else into a copy. Readers of older
+views never see the new rows, and a view left behind by a rolled back transaction does no harm.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+T = TypeVar("T", bound=np.generic)
+
+
+class _Buffer(Generic[T]):
+    __slots__ = ("array", "filled", "lock")
+
+    def __init__(self, array: NDArray[T], filled: int) -> None:
+        self.array = array
+        self.filled = filled
+        self.lock = threading.Lock()
+
+    def claim(self, start: int, end: int) -> bool:
+        """Take rows [start, end) for one view; False where another has them, or they do not exist."""
+        with self.lock:
+            if self.filled != start or end > len(self.array):
+                return False
+            self.filled = end
+            return True
+
+
+@dataclass(frozen=True, slots=True)
+class Growing(Generic[T]):
+    """The first `length` rows of a buffer that may hold more."""
+
+    _buffer: _Buffer[T]
+    length: int
+
+    @classmethod
+    def of(cls, array: NDArray[T]) -> Growing[T]:
+        """Take over `array`, whose rows are all in use."""
+        return cls(_Buffer(array, len(array)), len(array))
+
+    @property
+    def view(self) -> NDArray[T]:
+        """The rows, as an array that must not be written to."""
+        return self._buffer.array[: self.length]
+
+    def appended(self, rows: NDArray[T]) -> Growing[T]:
+        """Return a view with `rows` behind. Amortised cost: one copy of `rows`."""
+        end = self.length + len(rows)
+        buffer = self._buffer
+        if not buffer.claim(self.length, end):
+            capacity = max(end, min(2 * self.length, self.length + (1 << 20)), 16)
+            array = np.empty((capacity, *rows.shape[1:]), rows.dtype)
+            array[: self.length] = self.view
+            buffer = _Buffer(array, end)
+        buffer.array[self.length : end] = rows
+        return Growing(buffer, end)

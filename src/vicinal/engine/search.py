@@ -1,0 +1,135 @@
+"""Search: which rows may be found, which of them are nearest, and what the hits carry."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vicinal.engine import resident
+from vicinal.engine.read import metadata_of, spec_of, vectors_of
+from vicinal.index import search_flat
+from vicinal.results import BatchHits, Hits
+from vicinal.storage import rows
+from vicinal.vectors import scores
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from vicinal.engine.view import View
+    from vicinal.request import SearchRequest
+    from vicinal.storage.catalog import FieldRecord
+    from vicinal.storage.rows import StoredRow
+    from vicinal.values import Id
+
+
+@dataclass(slots=True)
+class Trace:
+    """What a search did, for `explain`; times in milliseconds."""
+
+    stages_ms: dict[str, float] = field(default_factory=dict)
+    rows_live: int = 0
+    rows_passing: int = 0
+    streamed: bool = False
+    _clock: Callable[[], float] = time.perf_counter
+    _last: float = field(default_factory=time.perf_counter)
+
+    def stage(self, name: str) -> None:
+        """Record the time since the last stage under `name`."""
+        now = self._clock()
+        self.stages_ms[name] = (now - self._last) * 1000
+        self._last = now
+
+
+@dataclass(frozen=True, slots=True)
+class _Nearest:
+    """The answer to one query, best first, ties by id."""
+
+    stored: list[StoredRow]
+    distances: NDArray[np.float32]
+
+
+def search(view: View, entry: FieldRecord, request: SearchRequest, threads: int, trace: Trace) -> list[Hits]:
+    """Return one `Hits` per query of the request: min(k, passing) rows each."""
+    spec = spec_of(entry)
+    found = _nearest(view, entry, request, threads, trace)
+    answers = []
+    for nearest in found:
+        stored = nearest.stored
+        answers.append(
+            Hits(
+                ids=[row.id for row in stored],
+                documents=[row.document for row in stored] if "document" in request.include else None,
+                metadata=metadata_of(stored) if "metadata" in request.include else None,
+                vectors=vectors_of(view, stored) if "vector" in request.include else None,
+                scores=scores(nearest.distances, spec.metric).astype(np.float32) if spec else nearest.distances,
+                distances=nearest.distances,
+            )
+        )
+    trace.stage("fetch")
+    return answers
+
+
+def search_arrays(
+    view: View, entry: FieldRecord, request: SearchRequest, threads: int, trace: Trace
+) -> BatchHits:
+    """Return ids, distances and scores of all queries as arrays of shape (n, k)."""
+    spec = spec_of(entry)
+    found = _nearest(view, entry, request, threads, trace)
+    shape = (len(found), request.k)
+    ids = np.full(shape, None, np.object_) if view.record.id_type == "str" else np.full(shape, -1, np.int64)
+    distances = np.full(shape, np.inf, np.float32)
+    for at, nearest in enumerate(found):
+        n = len(nearest.stored)
+        ids[at, :n] = [row.id for row in nearest.stored]
+        distances[at, :n] = nearest.distances
+    trace.stage("fetch")
+    scored = scores(distances, spec.metric).astype(np.float32) if spec else -distances
+    return BatchHits(ids, distances, scored)
+
+
+def _nearest(
+    view: View, entry: FieldRecord, request: SearchRequest, threads: int, trace: Trace
+) -> list[_Nearest]:
+    spec, queries = spec_of(entry), request.vectors
+    if spec is None or queries is None:  # nothing was ever added
+        empty = _Nearest([], np.empty(0, np.float32))
+        return [empty] * (0 if queries is None else len(queries))
+    slot_map = view.slots(entry)
+    trace.stage("snapshot")
+    mask = view.passing_slots(entry, request.where)
+    trace.rows_live = slot_map.n_live
+    trace.rows_passing = slot_map.n_live if mask is None else int(np.count_nonzero(mask))
+    trace.stage("filter")
+    scanned, trace.streamed = resident.blocks(view, entry, spec, slot_map, mask)
+    answers = search_flat(scanned, queries, spec, request.k, threads=threads, streamed=trace.streamed)
+    trace.stage("scan")
+    numbers = slot_map.rows.view
+    return [_ordered(view, numbers[positions], distances, request) for positions, distances in answers]
+
+
+def _ordered(
+    view: View, numbers: NDArray[np.int64], distances: NDArray[np.float32], request: SearchRequest
+) -> _Nearest:
+    """Fetch the rows of candidates, order ties by id, and cut to k."""
+    k, n_fields = request.k, len(view.record.fields)
+    wants_rows = bool(request.include)
+    tied = bool((np.diff(distances) == 0).any())
+    if not tied:
+        stored = rows.by_numbers(view.session, view.record.id, numbers[:k], n_fields, slots_only=not wants_rows)
+        return _Nearest(stored, distances[:k])
+    ids = rows.by_numbers(view.session, view.record.id, numbers, n_fields, slots_only=True)
+    order = _tie_order(distances, [row.id for row in ids])[:k]
+    if wants_rows:
+        stored = rows.by_numbers(view.session, view.record.id, numbers[order], n_fields)
+    else:
+        stored = [ids[at] for at in order]
+    return _Nearest(stored, distances[order])
+
+
+def _tie_order(distances: NDArray[np.float32], ids: Sequence[Id]) -> list[int]:
+    return sorted(range(len(ids)), key=lambda at: (distances[at], ids[at]))

@@ -1,0 +1,85 @@
+"""The slots of a vector field in memory: which row each holds, and whether it is live."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vicinal.engine.growing import Growing
+from vicinal.storage import chunks
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from vicinal.storage.catalog import FieldRecord
+    from vicinal.storage.session import Session
+
+_lineages = itertools.count(1)
+_MUCH_DEAD = 0.5
+_FEW = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class SlotMap:
+    """Positions 0..n-1 in the order of slots; arrays aligned to them must not be written to.
+
+    slots, rows: int64. live: bool. Two maps of one `lineage` agree on the positions they share, so that
+    vectors loaded for one serve the other.
+    """
+
+    lineage: int
+    slots: Growing[np.int64]
+    rows: Growing[np.int64]
+    live: NDArray[np.bool_]
+    n_live: int
+
+    def __len__(self) -> int:
+        return self.slots.length
+
+
+def load(session: Session, field: FieldRecord) -> SlotMap:
+    """Read the map of all chunks. Cost: about 20 ms per million slots."""
+    found = [chunk for chunk in chunks.changed(session, field.id, -1) if chunk.alive]
+    slots = [np.arange(chunk.first, chunk.first + chunk.count) for chunk in found]
+    live = _joined([chunk.live for chunk in found], np.bool_)
+    return SlotMap(
+        next(_lineages),
+        Growing.of(_joined(slots, np.int64)),
+        Growing.of(_joined([chunk.rows for chunk in found], np.int64)),
+        live,
+        int(live.sum()),
+    )
+
+
+def _joined(parts: list[NDArray[np.generic]], dtype: type[np.generic]) -> NDArray[np.generic]:  # type: ignore[type-var]
+    return np.concatenate(parts).astype(dtype, copy=False) if parts else np.empty(0, dtype)
+
+
+def refresh(old: SlotMap, version: int, session: Session, field: FieldRecord) -> SlotMap | None:
+    """Return `old`, made at `version`, brought up to the session's snapshot.
+
+    None where it must be loaded anew: chunks were dropped meanwhile, or most positions are dead.
+    """
+    if version < field.floor:
+        return None
+    slots, rows = old.slots, old.rows
+    live, tail = old.live.copy(), [old.live[:0]]
+    known = slots.view
+    last = int(known[-1]) if len(known) else -1
+    for chunk in chunks.changed(session, field.id, version):
+        fresh = max(0, min(chunk.count, last + 1 - chunk.first))  # slots of this chunk seen before
+        start = int(np.searchsorted(known, chunk.first))
+        end = int(np.searchsorted(known, chunk.first + fresh))
+        live[start:end] = chunk.live[known[start:end] - chunk.first]
+        if fresh < chunk.count and chunk.alive:
+            slots = slots.appended(np.arange(chunk.first + fresh, chunk.first + chunk.count))
+            rows = rows.appended(chunk.rows[fresh:])
+            tail.append(chunk.live[fresh:])
+    live = np.concatenate([live, *tail])
+    n_live = int(live.sum())
+    if len(live) > _FEW and n_live < _MUCH_DEAD * len(live):
+        return None
+    return SlotMap(old.lineage, slots, rows, live, n_live)

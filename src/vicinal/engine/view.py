@@ -1,0 +1,158 @@
+"""A collection as one request sees it: one snapshot, one `now`, parts loaded on first use."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vicinal.engine import rowmap, slotmap
+from vicinal.engine.growing import Growing
+from vicinal.filters import evaluate, fields
+from vicinal.storage import rows
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from vicinal.engine.parts import Parts
+    from vicinal.engine.rowmap import FieldColumn, RowMap
+    from vicinal.engine.slotmap import SlotMap
+    from vicinal.filters import Column, Node
+    from vicinal.storage.catalog import CollectionRecord, FieldRecord
+    from vicinal.storage.session import Session
+
+
+@dataclass(frozen=True, slots=True)
+class _RowOfSlot:
+    """Position in the row map of each position in the slot map."""
+
+    slot_lineage: int
+    row_lineage: int
+    positions: Growing[np.int64]
+    same: bool
+    """Whether both count alike, so that a mask over rows is one over slots."""
+
+
+@dataclass(slots=True)
+class View:
+    """One collection inside one snapshot; lives as long as `session.reading()` around it.
+
+    now: UTC microseconds, against which rows expire.
+    """
+
+    session: Session
+    record: CollectionRecord
+    parts: Parts
+    now: int
+    _expired: NDArray[np.int64] | None = field(default=None, init=False)
+
+    def slots(self, entry: FieldRecord) -> SlotMap:
+        """Return the slots of a vector field."""
+        return self.parts.get(
+            self.session,
+            self.record,
+            ("slots", entry.id),
+            lambda: slotmap.load(self.session, entry),
+            lambda old, version: slotmap.refresh(old, version, self.session, entry),
+        )
+
+    def rows(self) -> RowMap:
+        """Return the rows of the collection, expired ones included."""
+        collection = self.record.id
+        return self.parts.get(
+            self.session,
+            self.record,
+            "rows",
+            lambda: rowmap.load(self.session, collection),
+            lambda old, version: rowmap.refresh(old, version, self.session, collection),
+        )
+
+    def column(self, path: rowmap.Path) -> Column:
+        """Return one metadata field, aligned to `rows()`."""
+        collection, row_map = self.record.id, self.rows()
+
+        def refresh(old: FieldColumn, version: int) -> FieldColumn | None:
+            return rowmap.refresh_column(old, version, self.session, collection, row_map, path)
+
+        found = self.parts.get(
+            self.session,
+            self.record,
+            ("column", path),
+            lambda: rowmap.load_column(self.session, collection, row_map, path),
+            refresh,
+        )
+        if found.lineage != row_map.lineage:
+            found = rowmap.load_column(self.session, collection, row_map, path)
+            self.parts.replace(self.session, self.record, ("column", path), found)
+        return found.column
+
+    def expired(self) -> NDArray[np.int64]:
+        """Return the numbers of rows that are stored but have expired. Cost: one look into an index."""
+        if self._expired is None:
+            first = rows.next_expiry(self.session, self.record.id)
+            some = first is not None and first <= self.now
+            self._expired = (
+                rows.expired(self.session, self.record.id, self.now) if some else np.empty(0, np.int64)
+            )
+        return self._expired
+
+    def passing(self, where: Node | None) -> NDArray[np.bool_]:
+        """Return which positions of `rows()` exist, have not expired and match. A fresh array."""
+        row_map = self.rows()
+        mask = row_map.exists.copy() if where is None else evaluate(where, self.column, len(row_map))
+        if where is not None:
+            mask &= row_map.exists
+        gone = self.expired()
+        if len(gone):
+            mask[row_map.positions(gone)] = False
+        return mask
+
+    def passing_numbers(self, where: Node | None) -> NDArray[np.int64]:
+        """Return the numbers of the rows that pass, ascending."""
+        return self.rows().numbers.view[self.passing(where)]
+
+    def passing_slots(self, entry: FieldRecord, where: Node | None) -> NDArray[np.bool_] | None:
+        """Return which positions of `slots(entry)` hold a row that passes; None where all do."""
+        slot_map = self.slots(entry)
+        if where is None and not len(self.expired()):
+            return None if slot_map.n_live == len(slot_map) else slot_map.live
+        if where is None:
+            return slot_map.live & ~np.isin(slot_map.rows.view, self.expired())
+        mask = self.passing(where)
+        link = self._row_of_slot(entry, slot_map)
+        if not link.same:
+            mask = mask[link.positions.view]
+        if slot_map.n_live < len(slot_map):
+            mask &= slot_map.live
+        return mask
+
+    def _row_of_slot(self, entry: FieldRecord, slot_map: SlotMap) -> _RowOfSlot:
+        row_map = self.rows()
+
+        def compute(old: Growing[np.int64] | None) -> _RowOfSlot:
+            start = old.length if old is not None else 0
+            fresh = row_map.positions(slot_map.rows.view[start:])
+            np.clip(fresh, 0, max(0, len(row_map) - 1), out=fresh)  # dead slots of rows that are gone
+            positions = old.appended(fresh) if old is not None else Growing.of(fresh)
+            same = len(row_map) == len(slot_map) and bool(
+                np.array_equal(positions.view, np.arange(len(slot_map)))
+            )
+            return _RowOfSlot(slot_map.lineage, row_map.lineage, positions, same)
+
+        def refresh(old: _RowOfSlot, _version: int) -> _RowOfSlot | None:
+            fits = old.slot_lineage == slot_map.lineage and old.row_lineage == row_map.lineage
+            return compute(old.positions) if fits else None
+
+        key = ("row of slot", entry.id)
+        found = self.parts.get(self.session, self.record, key, lambda: compute(None), refresh)
+        if found.slot_lineage != slot_map.lineage or found.row_lineage != row_map.lineage:
+            found = compute(None)
+            self.parts.replace(self.session, self.record, key, found)
+        return found
+
+    def unknown_fields(self, where: Node | None) -> list[str]:
+        """Return the fields of a filter that no row has."""
+        if where is None:
+            return []
+        return sorted(".".join(path) for path in fields(where) if not self.column(path).present)

@@ -1,0 +1,144 @@
+"""Predicates on one column, each returning a fresh mask of the rows where it holds.
+
+They first run on the array of the literal's type, whose rows of other types hold 0, and then
+clear those rows. Strings need no clearing: code 0 stands for no string at all.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vicinal.filters.encode import Tag, element_key
+from vicinal.filters.literal import Kind, Scalar, kind_of, microseconds
+from vicinal.filters.numbers import COMPARE, Order, compare_floats, compare_ints, floats_in, ints_in
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from vicinal.filters.buffer import Array
+    from vicinal.filters.column import Column, Mask
+    from vicinal.filters.pattern import Matcher
+
+__all__ = ["compare", "contains_all", "contains_any", "member", "text"]
+
+# Up to this many codes, one comparison each is faster than a table of bools.
+_FEW = 12
+# Up to this many values, one pass over the elements each is faster than sorting.
+_FEW_VALUES = 4
+
+
+def compare(column: Column, op: Order, value: Scalar) -> Mask:
+    """Return where the field is of the literal's type and `field op value`."""
+    match value:
+        case bool():
+            return column.has(*(Tag(Tag.FALSE + each) for each in (False, True) if COMPARE[op](each, value)))
+        case str():
+            return _compare_text(column, op, value)
+        case int() | float():
+            mask = _on(column, Tag.INT, lambda ints: compare_ints(ints, op, value))
+            if column.array(Tag.FLOAT) is not None:
+                mask |= _on(column, Tag.FLOAT, lambda floats: compare_floats(floats, op, value))
+            return mask
+        case _:
+            return _on(column, Tag.DATETIME, lambda times: compare_ints(times, op, microseconds(value)))
+
+
+def member(column: Column, values: Iterable[Scalar]) -> Mask:
+    """Return where the field equals one of the literals."""
+    groups: dict[Kind, list[Scalar]] = {}
+    for value in values:
+        groups.setdefault(kind_of(value), []).append(value)
+    mask = np.zeros(len(column), np.bool_)
+    for kind, group in groups.items():
+        mask |= _member_of_kind(column, kind, group)
+    return mask
+
+
+def text(column: Column, matcher: Matcher) -> Mask:
+    """Return where the field is a string that matches; runs once per distinct string."""
+    codes = column.array(Tag.STR)
+    if codes is None:
+        return np.zeros(len(column), np.bool_)
+    known = column.strings.values()
+    matched = np.fromiter(matcher(known), np.bool_, count=len(known))
+    return _with_codes(codes, np.flatnonzero(matched) + 1, len(known))
+
+
+def contains_any(column: Column, values: Sequence[Scalar]) -> Mask:
+    """Return where the field is a list that has one of the literals."""
+    mask = np.zeros(len(column), np.bool_)
+    wanted = column.elements.codes(list(map(element_key, values)))
+    if len(wanted):
+        found = _with_codes(column.element_codes, wanted, len(column.elements))
+        mask[column.element_rows[np.flatnonzero(found)]] = True
+    return mask
+
+
+def contains_all(column: Column, values: Sequence[Scalar]) -> Mask:
+    """Return where the field is a list that has all of the literals."""
+    mask = column.has(Tag.LIST)
+    wanted = column.elements.codes(list(map(element_key, values)))
+    if len(wanted) < len(values):
+        mask[:] = False
+    elif len(values) <= _FEW_VALUES:
+        for value in values:
+            mask &= contains_any(column, (value,))
+    else:
+        # Count the distinct wanted elements of each row: the cost does not grow with `values`.
+        found = np.flatnonzero(_with_codes(column.element_codes, wanted, len(column.elements)))
+        rows = column.element_rows[found].astype(np.int64)
+        pairs = np.unique(rows * (len(column.elements) + 1) + column.element_codes[found])
+        counts = np.bincount(pairs // (len(column.elements) + 1), minlength=len(column))
+        mask &= counts == len(wanted)
+    return mask
+
+
+def _on(column: Column, tag: Tag, predicate: Callable[[Array], Mask]) -> Mask:
+    array = column.array(tag)
+    if array is None:
+        return np.zeros(len(column), np.bool_)
+    return column.restrict(predicate(array), tag)
+
+
+def _compare_text(column: Column, op: Order, value: str) -> Mask:
+    if op == "==":
+        return _member_of_kind(column, "str", [value])
+    holds = COMPARE[op]
+    return text(column, lambda strings: [holds(string, value) for string in strings])
+
+
+def _member_of_kind(column: Column, kind: Kind, values: Sequence[Scalar]) -> Mask:
+    match kind:
+        case "bool":
+            return column.has(*(Tag(Tag.FALSE + each) for each in (False, True) if each in values))
+        case "number":
+            numbers = [value for value in values if isinstance(value, int | float)]
+            mask = _on(column, Tag.INT, lambda ints: ints_in(ints, numbers))
+            if column.array(Tag.FLOAT) is not None:
+                mask |= _on(column, Tag.FLOAT, lambda floats: floats_in(floats, numbers))
+            return mask
+        case "datetime":
+            times = [microseconds(value) for value in values if isinstance(value, datetime)]
+            return _on(column, Tag.DATETIME, lambda array: ints_in(array, times))
+        case "str":
+            codes = column.array(Tag.STR)
+            if codes is None:
+                return np.zeros(len(column), np.bool_)
+            wanted = column.strings.codes([value for value in values if isinstance(value, str)])
+            return _with_codes(codes, wanted, len(column.strings))
+
+
+def _with_codes(codes: Array, wanted: Array, n_codes: int) -> Mask:
+    """Return where `codes` holds one of `wanted`; `n_codes` is the highest code there is."""
+    if len(wanted) > _FEW:
+        table = np.zeros(n_codes + 1, np.bool_)
+        table[wanted] = True
+        return table.take(codes)
+    mask = np.zeros(len(codes), np.bool_)
+    # A code that this version's width cannot hold was added for a later version.
+    for code in wanted[wanted <= np.iinfo(codes.dtype).max]:
+        mask |= codes == codes.dtype.type(code)
+    return mask

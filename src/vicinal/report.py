@@ -1,0 +1,66 @@
+"""What `explain` and `verify` report."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """How a search was answered.
+
+    rows: live rows of the field. passing: those that match the filter and have not expired.
+    candidates: rows whose distance was computed. recall: of the answer, 1.0 where it is exact.
+    unknown_fields: fields of the filter that no row has. stages_ms: time per stage.
+    """
+
+    plan: str
+    rows: int
+    passing: int
+    candidates: int
+    returned: int
+    recall: float
+    where: str | None = None
+    unknown_fields: tuple[str, ...] = ()
+    streamed: bool = False
+    stages_ms: dict[str, float] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the explanation as plain values."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        lines = [
+            f"plan        {self.plan}" + (" (vectors streamed from the file)" if self.streamed else ""),
+            f"rows        {self.rows:,}",
+        ]
+        if self.where is not None:
+            lines.append(f"filter      {self.where}")
+        share = f" ({self.passing / self.rows:.2%})" if self.rows else ""
+        lines.append(f"passing     {self.passing:,}{share}")
+        lines += [
+            f"warning     no row has the field {name!r}" for name in self.unknown_fields
+        ]
+        lines += [
+            f"candidates  {self.candidates:,}",
+            f"returned    {self.returned:,}",
+            f"recall      {self.recall:.3f}",
+        ]
+        total = sum(self.stages_ms.values())
+        stages = ", ".join(f"{name} {spent:.2f}" for name, spent in self.stages_ms.items())
+        lines.append(f"time        {total:.2f} ms ({stages})")
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What `verify` found. `checked` counts what was looked at."""
+
+    problems: tuple[str, ...]
+    repaired: tuple[str, ...]
+    checked: dict[str, int]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong (any more)."""
+        return not self.problems

@@ -1,0 +1,312 @@
+"""Vectors in chunks: written once, read whole or by slot; liveness and rows beside them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
+
+import apsw
+import numpy as np
+
+from vicinal.errors import Corrupted
+from vicinal.storage.schema import first_key, last_key, number_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from vicinal.storage.session import Session
+    from vicinal.vectors import VectorSpec
+
+_CHUNK_BYTES: Final = 128 << 10
+_FIRST_CHUNK_BYTES: Final = 4 << 10
+_MAX_SLOTS: Final = 1024
+
+
+class Chunk(NamedTuple):
+    """A chunk without its vectors: which rows its slots hold, and which of them are live."""
+
+    first: int
+    count: int
+    alive: int
+    live: NDArray[np.bool_]
+    rows: NDArray[np.int64]
+
+
+def capacity_of(first: int, n_coming: int, row_bytes: int) -> int:
+    """Return how many slots a new chunk gets: small ones first, doubling up to the full size."""
+    full = min(_MAX_SLOTS, max(1, _CHUNK_BYTES // row_bytes))
+    small = min(16, max(1, _FIRST_CHUNK_BYTES // row_bytes))
+    return min(full, max(small, first, n_coming))
+
+
+def append(
+    session: Session,
+    field: int,
+    first_slot: int,
+    vectors: NDArray[np.generic],
+    rows: NDArray[np.int64],
+    version: int,
+) -> None:
+    """Write vectors (n, width) into slots `first_slot`, `first_slot + 1`, …, all live.
+
+    The tail chunk is filled in place: only the pages that change reach the log.
+    """
+    row_bytes = vectors.shape[1] * vectors.itemsize
+    done = _fill_tail(session, field, first_slot, vectors, rows, version)
+    while done < len(vectors):
+        slot = first_slot + done
+        capacity = capacity_of(slot, len(vectors) - done, row_bytes)
+        part = vectors[done : done + capacity]
+        key = first_key(field) + slot
+        data = memoryview(part).cast("B")
+        if len(part) == capacity:
+            session.connection.execute("insert into vicinal_vector(key, data) values (?, ?)", (key, data))
+        else:
+            blank = apsw.zeroblob(capacity * row_bytes)
+            session.connection.execute("insert into vicinal_vector(key, data) values (?, ?)", (key, blank))
+            with session.connection.blob_open("main", "vicinal_vector", "data", key, True) as blob:  # noqa: FBT003
+                blob.write(data)
+        live = np.ones(len(part), np.bool_)
+        session.connection.execute(
+            "insert into vicinal_chunk(key, field, version, capacity, count, alive, live, rows, sums) "
+            "values (?,?,?,?,?,?,?,?,?)",
+            (
+                *(key, field, version, capacity, len(part), len(part)),
+                *_packed(live, rows[done : done + capacity]),
+                checksums(part, slot).tobytes(),
+            ),
+        )
+        done += len(part)
+
+
+def _fill_tail(
+    session: Session,
+    field: int,
+    first_slot: int,
+    vectors: NDArray[np.generic],
+    rows: NDArray[np.int64],
+    version: int,
+) -> int:
+    found = session.run(
+        "select key, capacity, count, live, rows, sums from vicinal_chunk where key between ? and ? "
+        "order by key desc limit 1",
+        (first_key(field), last_key(field)),
+    )
+    if not found:
+        return 0
+    key, capacity, count = (cast("int", value) for value in found[0][:3])
+    taken = min(capacity - count, len(vectors))
+    if taken <= 0 or number_of(key) + count != first_slot:
+        return 0
+    live, old_rows = _unpacked(found[0][3], found[0][4], count)
+    with session.connection.blob_open("main", "vicinal_vector", "data", key, True) as blob:  # noqa: FBT003
+        blob.seek(count * vectors.shape[1] * vectors.itemsize)
+        blob.write(memoryview(vectors[:taken]).cast("B"))
+    live = np.concatenate([live, np.ones(taken, np.bool_)])
+    sums = cast("bytes", found[0][5]) + checksums(vectors[:taken], first_slot).tobytes()
+    session.connection.execute("update vicinal_chunk set sums = ? where key = ?", (sums, key))
+    _store(session, key, version, live, np.concatenate([old_rows, rows[:taken]]))
+    return taken
+
+
+def checksums(vectors: NDArray[np.generic], first_slot: int) -> NDArray[np.uint32]:
+    """Return one checksum per vector (n,): any flipped bit, and any swap of two slots, changes it."""
+    data = np.ascontiguousarray(vectors).view(np.uint8).reshape(len(vectors), -1)
+    if data.shape[1] % 4:
+        data = np.pad(data, ((0, 0), (0, -data.shape[1] % 4)))
+    slots = np.arange(first_slot, first_slot + len(vectors), dtype=np.uint64)
+    return np.bitwise_xor.reduce(data.view("<u4"), axis=1) ^ (slots * np.uint64(0x9E3779B1)).astype("<u4")
+
+
+def _packed(live: NDArray[np.bool_], rows: NDArray[np.int64]) -> tuple[bytes, bytes]:
+    return np.packbits(live, bitorder="little").tobytes(), rows.astype("<i8", copy=False).tobytes()
+
+
+def _unpacked(live: object, rows: object, count: int) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    if not rows:  # a dropped chunk
+        return np.zeros(count, np.bool_), np.zeros(count, np.int64)
+    numbers = np.frombuffer(cast("bytes", rows), "<i8")
+    bits = np.frombuffer(cast("bytes", live), np.uint8)
+    if len(numbers) != count or len(bits) != (count + 7) // 8:
+        message = "a chunk's table of rows is damaged; run: vicinal verify --repair"
+        raise Corrupted(message)
+    return np.unpackbits(bits, count=count, bitorder="little").view(np.bool_), numbers
+
+
+def _store(session: Session, key: int, version: int, live: NDArray[np.bool_], rows: NDArray[np.int64]) -> None:
+    session.connection.execute(
+        "update vicinal_chunk set version=?, count=?, alive=?, live=?, rows=? where key=?",
+        (version, len(live), int(live.sum()), *_packed(live, rows), key),
+    )
+
+
+def kill(session: Session, field: int, slots: NDArray[np.int64], version: int) -> None:
+    """Mark slots dead; their vectors stay until maintenance drops the chunk."""
+    slots = np.sort(slots)
+    done = 0
+    base = first_key(field)
+    while done < len(slots):
+        found = session.run(
+            "select key, count, live, rows from vicinal_chunk where key between ? and ? order by key desc limit 1",
+            (base, base + int(slots[done])),
+        )
+        key, count = cast("int", found[0][0]), cast("int", found[0][1])
+        live, rows = _unpacked(found[0][2], found[0][3], count)
+        first = number_of(key)
+        end = int(np.searchsorted(slots, first + count))
+        if end <= done:
+            message = f"slot {int(slots[done])} lies in no chunk; run: vicinal verify --repair"
+            raise Corrupted(message)
+        live[slots[done:end] - first] = False
+        _store(session, key, version, live, rows)
+        done = end
+
+
+def changed(session: Session, field: int, since: int) -> Iterator[Chunk]:
+    """Yield the chunks that changed after version `since` (-1: all), in slot order."""
+    sql = "select key, count, alive, live, rows from vicinal_chunk where "
+    if since < 0:
+        found = session.connection.execute(
+            sql + "key between ? and ? order by key", (first_key(field), last_key(field))
+        )
+    else:
+        found = session.connection.execute(sql + "field = ? and version > ? order by key", (field, since))
+    for key, count, alive, live, rows in found:
+        yield Chunk(number_of(cast("int", key)), cast("int", count), cast("int", alive), *_unpacked(live, rows, cast("int", count)))
+
+
+class Reader:
+    """Reads vectors by chunk and by slot within the session's snapshot; one open blob handle."""
+
+    def __init__(self, session: Session, field: int, spec: VectorSpec) -> None:
+        self._connection = session.connection
+        self._base = first_key(field)
+        self._spec = spec
+        self._blob: apsw.Blob | None = None
+
+    def into(self, first: int, offset: int, out: NDArray[np.generic]) -> None:
+        """Read len(out) vectors into `out` (n, width), from slot `first + offset` of chunk `first`."""
+        if not len(out):
+            return
+        key = self._base + first
+        try:
+            if self._blob is None:
+                self._blob = self._connection.blob_open("main", "vicinal_vector", "data", key, False)  # noqa: FBT003
+            else:
+                self._blob.reopen(key)
+            self._blob.seek(offset * self._spec.row_bytes)
+            self._blob.read_into(memoryview(out).cast("B"))
+        except (apsw.SQLError, ValueError) as error:
+            message = f"the vectors of slots {first + offset} to {first + offset + len(out) - 1} are missing"
+            raise Corrupted(message) from error
+
+    def at(self, slots: Sequence[int] | NDArray[np.int64]) -> NDArray[np.generic]:
+        """Return the vectors (n, width) of these slots, in the order given."""
+        wanted = np.asarray(slots, np.int64)
+        out = np.empty((len(wanted), self._spec.width), self._spec.storage_dtype)
+        first = end = -1
+        for position in np.argsort(wanted, kind="stable").tolist():
+            slot = int(wanted[position])
+            if not first <= slot < end:
+                first, end = self._chunk_of(slot)
+            self.into(first, slot - first, out[position : position + 1])
+        return out
+
+    def _chunk_of(self, slot: int) -> tuple[int, int]:
+        found = self._connection.execute(
+            "select key, count from vicinal_chunk where key between ? and ? order by key desc limit 1",
+            (self._base, self._base + slot),
+        ).fetchone()
+        if found is None or slot >= number_of(cast("int", found[0])) + cast("int", found[1]):
+            message = f"slot {slot} lies in no chunk; run: vicinal verify --repair"
+            raise Corrupted(message)
+        first = number_of(cast("int", found[0]))
+        return first, first + cast("int", found[1])
+
+    def close(self) -> None:
+        if self._blob is not None:
+            self._blob.close()
+            self._blob = None
+
+    def __enter__(self) -> Reader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def spans(session: Session, field: int, low: int, high: int) -> list[tuple[int, int]]:
+    """Return (first, count) of the chunks, without dropped ones, that hold any slot in [low, high), in slot order."""
+    base = first_key(field)
+    found = session.run(
+        "select key, count from vicinal_chunk where key >= coalesce("
+        "(select max(key) from vicinal_chunk where key between ?1 and ?2), ?2) and key < ?3 and capacity > 0 "
+        "order by key",
+        (base, base + low, base + high),
+    )
+    return [(number_of(cast("int", key)), cast("int", count)) for key, count in found]
+
+
+def sparse(session: Session, field: int, limit: int) -> list[int]:
+    """Return the first slots of chunks of which less than four fifths is live, but not the last chunk.
+
+    The last chunk may still grow; it is left alone unless nothing in it is live.
+    """
+    last = session.run("select max(key) from vicinal_chunk where key between ? and ?", (first_key(field), last_key(field)))
+    found = session.run(
+        "select key from vicinal_chunk where field = ? and alive * 5 < count * 4 and capacity > 0 "
+        "and (key < ? or alive = 0) limit ?",
+        (field, last[0][0] or 0, limit),
+    )
+    return [number_of(cast("int", row[0])) for row in found]
+
+
+def live_slots(session: Session, field: int, first: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the live slots of one chunk, and the row of each."""
+    found = session.run("select count, live, rows from vicinal_chunk where key = ?", (first_key(field) + first,))
+    live, rows = _unpacked(found[0][1], found[0][2], cast("int", found[0][0]))
+    return first + np.flatnonzero(live), rows[live]
+
+
+def drop(session: Session, field: int, first: int, version: int) -> None:
+    """Delete the vectors of a chunk; a stub remains that tells readers its slots are dead."""
+    key = first_key(field) + first
+    session.run("delete from vicinal_vector where key = ?", (key,))
+    session.run(
+        "update vicinal_chunk set version=?, capacity=0, alive=0, live=x'', rows=x'', sums=x'' where key=?",
+        (version, key),
+    )
+
+
+def purge_stubs(session: Session, field: int) -> None:
+    """Delete the stubs of dropped chunks; readers of older versions must then load anew."""
+    session.run(
+        "delete from vicinal_chunk where field = ? and alive * 5 < count * 4 and capacity = 0", (field,)
+    )
+
+
+def count_stubs(session: Session, field: int) -> int:
+    """Return how many stubs of dropped chunks there are."""
+    sql = "select count(*) from vicinal_chunk where field = ? and alive * 5 < count * 4 and capacity = 0"
+    return cast("int", session.run(sql, (field,))[0][0])
+
+
+def stored_sums(session: Session, field: int, first: int) -> NDArray[np.uint32]:
+    """Return the checksums stored for the slots of one chunk."""
+    found = session.run("select sums from vicinal_chunk where key = ?", (first_key(field) + first,))
+    return np.frombuffer(cast("bytes", found[0][0]), "<u4")
+
+
+def rebuild(session: Session, field: int, owner: dict[int, int], version: int) -> None:
+    """Rewrite which slots are live, and for which row, from `owner` (slot -> row)."""
+    found = session.run(
+        "select key, count from vicinal_chunk where key between ? and ? and capacity > 0 order by key",
+        (first_key(field), last_key(field)),
+    )
+    for key, count in found:
+        first = number_of(cast("int", key))
+        slots = range(first, first + cast("int", count))
+        live = np.fromiter((slot in owner for slot in slots), np.bool_, len(slots))
+        rows = np.fromiter((owner.get(slot, 0) for slot in slots), np.int64, len(slots))
+        _store(session, cast("int", key), version, live, rows)

@@ -1,0 +1,62 @@
+"""SQLite's result codes as our errors, with what to do about them."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import apsw
+
+from vicinal.errors import (
+    Corrupted,
+    InvalidInput,
+    Locked,
+    NotADatabase,
+    ReadOnly,
+    StorageError,
+    StorageFull,
+    VicinalError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def translated(error: apsw.Error, path: str) -> VicinalError:
+    """Return the vicinal error for an SQLite error on the file `path`."""
+    detail = str(error).removesuffix(".")
+    match error:
+        case apsw.BusyError() | apsw.LockedError():
+            return Locked(
+                f"{path!r} is being written by another connection; "
+                "retry, or wait longer with connect(..., timeout=seconds)"
+            )
+        case apsw.ReadOnlyError() | apsw.PermissionsError():
+            return ReadOnly(f"{path!r} is open read-only: {detail}")
+        case apsw.NotADBError():
+            return NotADatabase(f"{path!r} is not an SQLite database, or is encrypted; it was left untouched")
+        case apsw.CorruptError():
+            return Corrupted(f"{path!r} is damaged ({detail}); run: vicinal verify {path}")
+        case apsw.FullError():
+            return StorageFull(f"no space left to write {path!r}; nothing of this call was stored")
+        case apsw.CantOpenError():
+            return StorageError(f"cannot open {path!r}: {detail}")
+        case apsw.IOError():
+            return StorageError(f"reading or writing {path!r} failed: {detail}")
+        case apsw.NoMemError() | apsw.TooBigError():
+            return StorageError(f"too large for SQLite or for memory: {detail}")
+        case apsw.SQLError() | apsw.BindingsError() | apsw.ConstraintError() | apsw.MismatchError():
+            return InvalidInput(f"SQL error: {detail}")
+        case apsw.AuthError():
+            return InvalidInput(f"not allowed in user SQL: {detail}")
+        case _:
+            return StorageError(f"SQLite failed on {path!r}: {detail}")
+
+
+@contextmanager
+def translating(path: str) -> Iterator[None]:
+    """Raise vicinal's error in the place of SQLite's."""
+    try:
+        yield
+    except apsw.Error as error:
+        raise translated(error, path) from error

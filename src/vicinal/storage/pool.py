@@ -1,0 +1,223 @@
+"""Sessions for many threads, tasks and processes: readers side by side, one writer at a time."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+import weakref
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from vicinal.errors import Closed, Locked, ReadOnly, UnsafeAccess, Unsupported
+from vicinal.storage import guard
+from vicinal.storage.connection import Target, connect
+from vicinal.storage.schema import APPLICATION_ID, migrate
+from vicinal.storage.session import Session
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from vicinal.settings import Settings
+
+_IDLE_READERS: Final = 16
+
+
+@dataclass(slots=True)
+class _Bound:
+    """A transaction as seen from the context that opened it."""
+
+    pool: Pool
+    session: Session
+    active: bool = True
+    read_only: bool = False
+
+
+_bound: ContextVar[tuple[_Bound, ...]] = ContextVar("vicinal_transactions", default=())
+_pools: weakref.WeakSet[Pool] = weakref.WeakSet()
+
+
+class Pool:
+    """The connections of one open database.
+
+    Transactions are bound to a context variable: other threads and asyncio tasks do not see them.
+    Every use checks the process, because SQLite's locks do not survive a fork.
+    """
+
+    def __init__(self, target: Target, settings: Settings) -> None:
+        self.target = target
+        self.settings = settings
+        self._pid = os.getpid()
+        self._closed = False
+        self._write_lock = threading.Lock()
+        self._idle_lock = threading.Lock()
+        self._idle: list[Session] = []
+        self._writer = self._open()
+        self._watched = None if target.in_memory else guard.watch(target.path)
+        _pools.add(self)
+
+    def _open(self) -> Session:
+        connection = connect(self.target, self.settings)
+        return Session(connection, path=self.target.path, read_only=self.target.read_only)
+
+    def _check(self) -> None:
+        if self._closed:
+            message = f"the database {self.target.path!r} is closed; open it again with vicinal.connect(path)"
+            raise Closed(message)
+        if os.getpid() != self._pid:
+            message = (
+                f"{self.target.path!r} was opened before a fork: SQLite connections do not survive one. "
+                "Call vicinal.connect(path) in the child process, or start it with multiprocessing's 'spawn'"
+            )
+            raise UnsafeAccess(message)
+
+    def _current(self) -> _Bound | None:
+        for bound in reversed(_bound.get()):
+            if bound.pool is self:
+                if not bound.active:
+                    message = "the transaction of this context has ended; open another with db.transaction()"
+                    raise Closed(message)
+                return bound
+        return None
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether this context is inside `transaction()`."""
+        return self._current() is not None
+
+    @contextmanager
+    def reader(self) -> Iterator[Session]:
+        """Lend a session to read with: this context's transaction, or one of its own."""
+        self._check()
+        current = self._current()
+        if current is not None:
+            yield current.session
+        elif self.target.in_memory:
+            with self._exclusive():
+                yield self._writer
+        else:
+            session = self._take()
+            try:
+                yield session
+            finally:
+                self._give_back(session)
+
+    @contextmanager
+    def writer(self) -> Iterator[Session]:
+        """Lend the session to write with. Raises Locked after the timeout."""
+        self._check()
+        current = self._current()
+        if current is not None:
+            if current.read_only:
+                message = "a write inside a snapshot: leave its with-block first"
+                raise ReadOnly(message)
+            yield current.session
+        else:
+            with self._exclusive():
+                yield self._writer
+
+    @contextmanager
+    def transaction(self) -> Iterator[Session]:
+        """Bind one write transaction to this context; a savepoint where one is bound already."""
+        with self.writer() as session, session.writing():
+            if self._current() is not None:
+                yield session
+                return
+            with self._bind(session):
+                yield session
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Bind one read snapshot to this context: all reads inside see the same moment.
+
+        A long one keeps the write-ahead log from being reset. Raises Unsupported for ":memory:".
+        """
+        if self._current() is not None:
+            yield
+            return
+        if self.target.in_memory:
+            message = "a database in memory has no snapshots beside writers; read inside db.transaction()"
+            raise Unsupported(message)
+        with self.reader() as session, session.reading():
+            with self._bind(session, read_only=True):
+                yield
+
+    @contextmanager
+    def _bind(self, session: Session, *, read_only: bool = False) -> Iterator[None]:
+        bound = _Bound(self, session, read_only=read_only)
+        token = _bound.set((*_bound.get(), bound))
+        try:
+            yield
+        finally:
+            bound.active = False
+            _bound.reset(token)
+
+    def ensure_schema(self, session: Session) -> None:
+        """Create vicinal's tables where the file has none yet, inside the caller's write."""
+        if session.has_schema():
+            return
+        empty = session.run("select count(*) from sqlite_schema")[0][0] == 0
+        migrate(session.connection)
+        if empty:
+            session.run(f"pragma application_id = {APPLICATION_ID}")
+
+    @contextmanager
+    def _exclusive(self) -> Iterator[None]:
+        if not self._write_lock.acquire(timeout=self.settings.timeout):
+            message = (
+                f"{self.target.path!r} is being written by another thread or task of this process for more than "
+                f"{self.settings.timeout:g} s; retry, or wait longer with connect(..., timeout=seconds)"
+            )
+            raise Locked(message)
+        try:
+            self._check()
+            yield
+        finally:
+            self._write_lock.release()
+
+    def _take(self) -> Session:
+        with self._idle_lock:
+            if self._idle:
+                return self._idle.pop()
+        return self._open()
+
+    def _give_back(self, session: Session) -> None:
+        with self._idle_lock:
+            if not self._closed and len(self._idle) < _IDLE_READERS:
+                self._idle.append(session)
+                return
+        session.close()
+
+    def close(self) -> None:
+        """Close every connection; waits for the write under way. A second call does nothing."""
+        if self._closed or os.getpid() != self._pid:
+            return
+        with self._write_lock:
+            if self._closed:
+                return
+            self._closed = True
+            with self._idle_lock:
+                idle, self._idle = self._idle, []
+            for session in (*idle, self._writer):
+                session.close()
+            guard.unwatch(self._watched)
+
+    def _abandon(self) -> None:
+        """In a forked child: never let the inherited connections be closed.
+
+        Closing them would run a checkpoint of the parent's file without the parent's locks, so
+        the objects are made immortal instead.
+        """
+        for session in (*self._idle, self._writer):
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(session.connection))
+
+
+def _abandon_all() -> None:
+    for pool in list(_pools):
+        pool._abandon()  # noqa: SLF001 - the fork hook belongs to this module
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_abandon_all)

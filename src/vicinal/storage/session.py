@@ -1,0 +1,190 @@
+"""The session seam: one connection, the snapshot it reads, and what it has not committed.
+
+Functions of `storage/` and `engine/` take a `Session` and never open a connection, so that the same
+code runs on a pooled connection and on one that the user owns and runs SQL on.
+"""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+import apsw
+
+from vicinal.errors import InvalidInput, ReadOnly
+from vicinal.storage.failures import translating
+from vicinal.storage.schema import format_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    Parameters = Sequence[object] | Mapping[str, object] | None
+
+_RESERVED: Final = "vicinal_"
+_WRITES: Final = frozenset(
+    {
+        apsw.SQLITE_INSERT,
+        apsw.SQLITE_UPDATE,
+        apsw.SQLITE_DELETE,
+        apsw.SQLITE_DROP_TABLE,
+        apsw.SQLITE_DROP_INDEX,
+        apsw.SQLITE_CREATE_TRIGGER,
+        apsw.SQLITE_CREATE_INDEX,
+        apsw.SQLITE_ALTER_TABLE,
+    }
+)
+
+
+class Session:
+    """One SQLite connection as vicinal uses it.
+
+    `private` holds what the engine derived from this connection's own snapshot (by collection), and
+    `stamps` the last stamp seen of each collection: a different one means that a transaction or a
+    savepoint was rolled back, or that others committed, and the private state is dropped.
+    A session serves one thread at a time; its lock makes that so.
+    """
+
+    def __init__(self, connection: apsw.Connection, *, path: str, read_only: bool) -> None:
+        self.connection = connection
+        self.path = path
+        self.read_only = read_only
+        self.lock = threading.RLock()
+        self.private: dict[int, object] = {}
+        self.stamps: dict[int, int] = {}
+        self._has_schema = False
+        self._user_sql = False
+        self._savepoints = 0
+
+    def has_schema(self) -> bool:
+        """Return whether the file holds vicinal's tables, as this snapshot sees it."""
+        if not self._has_schema or self.connection.in_transaction:
+            self._has_schema = format_of(self.connection) > 0
+        return self._has_schema
+
+    @property
+    def writing_now(self) -> bool:
+        """Whether uncommitted changes of this connection may be visible to it."""
+        return bool(self.connection.txn_state("main") == apsw.SQLITE_TXN_WRITE)
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Hold one snapshot for the block; inside a transaction, the transaction's own."""
+        with self.lock, translating(self.path):
+            if self.connection.in_transaction:
+                yield
+                return
+            self.connection.execute("begin")
+            try:
+                yield
+            finally:
+                if self.connection.in_transaction:
+                    self.connection.execute("rollback")
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Run the block as one atomic change: a transaction, or a savepoint inside one.
+
+        Raises ReadOnly; Locked when another writer does not finish within the timeout.
+        """
+        if self.read_only:
+            message = f"{self.path!r} is open read-only"
+            raise ReadOnly(message)
+        with self.lock, translating(self.path):
+            if self.connection.in_transaction:
+                with self.savepoint():
+                    yield
+                return
+            self.connection.execute("begin immediate")
+            try:
+                yield
+                self.connection.execute("commit")
+            except BaseException:
+                if self.connection.in_transaction:
+                    self.connection.execute("rollback")
+                raise
+
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """Run the block as one atomic part of the transaction under way; SQLite's errors come through."""
+        self._savepoints += 1
+        name = f"vicinal_{self._savepoints}"
+        self.connection.execute(f"savepoint {name}")
+        try:
+            yield
+            self.connection.execute(f"release {name}")
+        except BaseException:
+            # Some failures (disk full, I/O error) end the whole transaction by themselves.
+            if self.connection.in_transaction:
+                self.connection.execute(f"rollback to {name}")
+                self.connection.execute(f"release {name}")
+            raise
+        finally:
+            self._savepoints -= 1
+
+    def run(self, sql: str, parameters: Parameters = None) -> list[tuple[apsw.SQLiteValue, ...]]:
+        """Run one of vicinal's own statements to its end and return its rows."""
+        return self.connection.execute(sql, parameters).fetchall()  # type: ignore[arg-type]
+
+    def run_user(
+        self, sql: str, parameters: Parameters, *, in_transaction: bool
+    ) -> tuple[list[tuple[object, ...]], list[str]]:
+        """Run the user's SQL; return its rows and column names.
+
+        vicinal's own tables can be read, not changed; a transaction that `transaction()` has opened
+        is ended by it, not by SQL (savepoints are fine).
+        """
+        if not isinstance(sql, str):
+            message = f"sql is text, not {type(sql).__name__}"
+            raise InvalidInput(message)
+        with self.lock, translating(self.path):
+            denied: list[str] = []
+            self.connection.authorizer = _Authorizer(denied, in_transaction=in_transaction)
+            try:
+                cursor = self.connection.execute(sql, parameters)  # type: ignore[arg-type]
+                try:
+                    names = [str(column[0]) for column in cursor.get_description()]
+                except apsw.ExecutionCompleteError:
+                    names = []
+                return list(cursor.fetchall()), names
+            except apsw.AuthError as error:
+                raise InvalidInput(denied[0] if denied else str(error)) from error
+            finally:
+                self.connection.authorizer = None
+
+    def forget(self) -> None:
+        """Drop what was derived from this connection's snapshot."""
+        self.private.clear()
+        self.stamps.clear()
+
+    def close(self) -> None:
+        """Close the connection; an open transaction is rolled back."""
+        with self.lock:
+            self.forget()
+            self.connection.close(True)  # noqa: FBT003 - apsw's positional `force`
+
+
+class _Authorizer:
+    """Decide what the user's SQL may do, and remember why something was refused."""
+
+    def __init__(self, denied: list[str], *, in_transaction: bool) -> None:
+        self._denied = denied
+        self._in_transaction = in_transaction
+
+    def __call__(
+        self, operation: int, first: str | None, second: str | None, _database: str | None, trigger: str | None
+    ) -> int:
+        if operation in _WRITES and any(
+            name is not None and name.startswith(_RESERVED) for name in (first, second if trigger is None else None)
+        ):
+            self._denied.append(
+                f"the table {first if str(first).startswith(_RESERVED) else second!r} is vicinal's own: it can be "
+                "read in SQL, and changed only through a collection"
+            )
+            return apsw.SQLITE_DENY
+        if operation == apsw.SQLITE_TRANSACTION and self._in_transaction:
+            self._denied.append(
+                f"{first} inside db.transaction(): leave its with-block to commit, raise to roll back"
+            )
+            return apsw.SQLITE_DENY
+        return apsw.SQLITE_OK
