@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import contextvars
-import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from vicinal import intake
-from vicinal.embedding import embed_in_batches, embed_query, resolve
-from vicinal.errors import Closed, InvalidInput, NotFound, SpecMismatch, Unsupported, shorten
+from vicinal import intake, paging
+from vicinal.encoder import Encoder
+from vicinal.errors import InvalidInput, NotFound, shorten
 from vicinal.filters import parse_filter
 from vicinal.intake import Columns
-from vicinal.request import GetRequest, SearchRequest, check_count, check_include
-from vicinal.settings import MAX_K
+from vicinal.request import GetRequest, SearchRequest, check_count, check_include, check_order
 from vicinal.values import check_id, check_ids, encode_metadata
-from vicinal.vectors import VectorSpec, parse_vector, parse_vectors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -25,7 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-    from vicinal.backend import Backend, CollectionInfo, FieldSpec, WriteMode
+    from vicinal.backend import Backend, CollectionInfo, WriteMode
     from vicinal.embedding import Embedder
     from vicinal.filters import Expression, Node
     from vicinal.report import Explanation
@@ -36,17 +32,18 @@ if TYPE_CHECKING:
     Where = str | Mapping[str, object] | Expression | Node | None
     Query = str | ArrayLike | bytes
 
-_SNAPSHOT_SECONDS = 600.0
 _EMBED_AT_ONCE = 1024
 
 
 class Collection:
     """One collection of a database; cheap to make, safe to share between threads."""
 
-    def __init__(self, backend: Backend, info: CollectionInfo, embedder: Embedder | None, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, backend: Backend, info: CollectionInfo, embedder: Embedder | None, clock: Callable[[], float]
+    ) -> None:
         self._backend = backend
         self._info = info
-        self._embedder = embedder
+        self._encoder = Encoder(info, embedder)
         self._clock = clock
 
     @property
@@ -61,7 +58,8 @@ class Collection:
             "name": info.name,
             "rows": info.rows,
             "fields": [
-                {"name": entry.name, "dim": entry.dim, "dtype": entry.dtype, "metric": entry.metric} for entry in info.fields
+                {"name": entry.name, "dim": entry.dim, "dtype": entry.dtype, "metric": entry.metric}
+                for entry in info.fields
             ],
             "embedder": info.embedder,
             "quantize": info.quantize,
@@ -135,7 +133,7 @@ class Collection:
         By `where`: one `metadata` dict, `unset` keys and expiry for all rows that match.
         unset: top-level metadata keys to remove.
         """
-        unset = _check_unset(unset)
+        unset = intake.check_unset(unset)
         if where is not None:
             if any(given is not None for given in (rows, ids, vectors, documents)):
                 message = "update(where=…) patches metadata and expiry alike for all rows; for the rest name ids"
@@ -150,7 +148,7 @@ class Collection:
         if columns.ids is None:
             message = "update needs ids=, rows with an id, or where="
             raise InvalidInput(message)
-        batch = intake.prepare(self._info, self._embedded(columns, None), now=self._now())
+        batch = intake.prepare(self._info, self._encoder.fill(columns), now=self._now())
         if unset:
             batch = intake.with_unset(batch, unset)
         return len(self._backend.write(self.name, batch, "update"))
@@ -163,12 +161,12 @@ class Collection:
         if ids is None and where is None:
             message = "delete needs ids or where=; to delete everything, drop the collection"
             raise InvalidInput(message)
-        if isinstance(ids, (str, int)) and not isinstance(ids, bool):
-            ids = [ids]
-        checked = None if ids is None else check_ids(list(dict.fromkeys(ids)))
+        checked = None if ids is None else _distinct(ids)
         return self._backend.delete(self.name, checked, parse_filter(where))
 
-    def _store(self, rows: object, columns: Columns, mode: WriteMode, progress: Callable[[int], None] | None) -> list[Id]:
+    def _store(
+        self, rows: object, columns: Columns, mode: WriteMode, progress: Callable[[int], None] | None
+    ) -> list[Id]:
         if rows is not None:
             if columns != Columns():
                 message = "give rows, or columns by keyword, not both"
@@ -176,7 +174,7 @@ class Collection:
             columns = intake.columns_of(rows)
             if not any((columns.ids, columns.documents, columns.metadata)) and columns.vectors is None:
                 return []
-        columns = self._embedded(columns, progress)
+        columns = self._encoder.fill(columns, progress)
         if columns.vectors is None:
             hint = "" if self._info.embedder else ", or create the collection with an embedder to give documents alone"
             message = f"rows of {self.name!r} need vectors={hint}"
@@ -184,31 +182,7 @@ class Collection:
         batch = intake.prepare(self._info, columns, now=self._now())
         return self._backend.write(self.name, batch, mode)
 
-    def _embedded(self, columns: Columns, progress: Callable[[int], None] | None) -> Columns:
-        """Return the columns with vectors of the documents where the collection's embedder makes them."""
-        if columns.documents is None or self._info.embedder is None:
-            return columns
-        first = self._info.fields[0].name
-        given = columns.vectors
-        if isinstance(given, Mapping) and first in given or given is not None and not isinstance(given, Mapping):
-            return columns
-        columns.length()
-        documents = list(columns.documents)
-        having = [at for at, text in enumerate(documents) if text is not None]
-        vectors: list[object] = [None] * len(documents)
-        if having:
-            found = embed_in_batches(
-                self._model(), [documents[at] for at in having], _EMBED_AT_ONCE, progress
-            )
-            if len(having) == len(documents):
-                return _with_vectors(columns, {**(given or {}), first: found})
-            for at, vector in zip(having, found, strict=True):
-                vectors[at] = vector
-        return _with_vectors(columns, {**(given or {}), first: vectors})
-
-    def _patch(
-        self, where: Node | None, metadata: object, unset: tuple[str, ...], expires: object, ttl: object
-    ) -> int:
+    def _patch(self, where: Node | None, metadata: object, unset: tuple[str, ...], expires: object, ttl: object) -> int:
         if metadata is not None and not isinstance(metadata, Mapping):
             message = "update(where=…) takes one metadata dict for all rows"
             raise InvalidInput(message)
@@ -225,22 +199,9 @@ class Collection:
     def _now(self) -> int:
         return int(self._clock() * 1_000_000)
 
-    def _model(self) -> Embedder:
-        """Return the collection's embedder. Raises NotFound for one that only its caller has."""
-        if self._embedder is None:
-            if self._info.embedder is None:
-                message = f"{self.name!r} has no embedder: give vectors, or create it with embedder='wordllama'"
-                raise InvalidInput(message)
-            found = resolve(self._info.embedder)
-            if found.identity != self._info.embedder:
-                message = f"{self.name!r} holds vectors of {self._info.embedder!r}, installed is {found.identity!r}"
-                raise SpecMismatch(message)
-            self._embedder = found
-        return self._embedder
-
     # --- reading ---------------------------------------------------------------------------
 
-    def get(  # noqa: PLR0913 - independent options
+    def get(
         self,
         ids: Sequence[Id] | NDArray[Any] | Id | None = None,
         *,
@@ -255,12 +216,10 @@ class Collection:
         order_by: a metadata field, or several; "-year" for descending; rows without it come last.
         include: of "document", "metadata" and "vector".
         """
-        if isinstance(ids, (str, int)) and not isinstance(ids, bool):
-            ids = [ids]
         request = GetRequest(
-            ids=None if ids is None else tuple(check_ids(list(dict.fromkeys(ids)))),
+            ids=None if ids is None else tuple(_distinct(ids)),
             where=parse_filter(where),
-            order_by=_order(order_by),
+            order_by=check_order(order_by),
             limit=None if limit is None else check_count(limit, "limit", 0, 1 << 62),
             offset=check_count(offset, "offset", 0, 1 << 62),
             include=check_include(include),
@@ -281,7 +240,9 @@ class Collection:
         return self._backend.exists(self.name, check_id(identity))
 
     def __repr__(self) -> str:
-        fields = ", ".join(f"{entry.name}: {entry.dim or '?'} {entry.dtype} {entry.metric}" for entry in self._info.fields)
+        fields = ", ".join(
+            f"{entry.name}: {entry.dim or '?'} {entry.dtype} {entry.metric}" for entry in self._info.fields
+        )
         return f"Collection({self.name!r}, {fields})"
 
     def count(self, where: Where = None) -> int:
@@ -302,30 +263,8 @@ class Collection:
         all pages show one moment; that ends after ten minutes with Closed.
         """
         size = check_count(batch_size, "batch_size", 1)
-        pages = self._pages(parse_filter(where), size, check_include(include))
-        return self._in_snapshot(pages) if snapshot else pages
-
-    def _pages(self, where: Node | None, size: int, include: tuple[Include, ...]) -> Iterator[Rows]:
-        after = -1
-        while (found := self._backend.page(self.name, after, size, where, include)) is not None:
-            rows, after = found
-            if rows:
-                yield rows
-
-    def _in_snapshot(self, pages: Iterator[Rows]) -> Iterator[Rows]:
-        """Run the pages in a context of their own: the caller's reads and writes stay outside."""
-        context = contextvars.copy_context()
-        held = self._backend.snapshot()
-        context.run(held.__enter__)
-        deadline = time.monotonic() + _SNAPSHOT_SECONDS
-        try:
-            while (rows := context.run(next, pages, None)) is not None:
-                yield rows
-                if time.monotonic() > deadline:
-                    message = f"the snapshot was held for more than {_SNAPSHOT_SECONDS:g} s; iterate without snapshot=True"
-                    raise Closed(message)
-        finally:
-            context.run(held.__exit__, None, None, None)
+        pages = paging.pages(self._backend, self.name, parse_filter(where), size, check_include(include))
+        return paging.in_snapshot(self._backend, pages) if snapshot else pages
 
     # --- searching -------------------------------------------------------------------------
 
@@ -355,9 +294,16 @@ class Collection:
         if isinstance(query, (list, tuple)) and query and isinstance(query[0], str):
             message = "search takes one query; for several use search_batch"
             raise InvalidInput(message)
-        text, vector = _one_query(query, text, vector)
-        vectors = self._query_vectors([text] if vector is None else None, vector, using, batch=False)
-        request = self._request(vectors, k, where, mode, recall, exact, include, using)
+        request = SearchRequest.checked(
+            vectors=self._query(query, text, vector, using),
+            k=k,
+            where=where,
+            mode=mode,
+            recall=recall,
+            exact=exact,
+            include=include,
+            using=using,
+        )
         return self._backend.search(self.name, request)[0]
 
     def search_batch(  # noqa: PLR0913 - as `search`
@@ -374,9 +320,18 @@ class Collection:
         arrays: bool = False,
     ) -> list[Hits] | BatchHits:
         """Answer several texts, or vectors (n, dim), at once: a list of `Hits`, or arrays of shape (n, k)."""
-        texts = list(queries) if isinstance(queries, (list, tuple)) and queries and isinstance(queries[0], str) else None
-        vectors = self._query_vectors(cast("list[str] | None", texts), None if texts else queries, using, batch=True)
-        request = self._request(vectors, k, where, mode, recall, exact, () if arrays else include, using)
+        texts = isinstance(queries, (list, tuple)) and bool(queries) and isinstance(queries[0], str)
+        vectors: object = self._encoder.texts(cast("Sequence[str]", queries)) if texts else queries
+        request = SearchRequest.checked(
+            vectors=self._encoder.queries(self._current_info(), vectors, using, batch=True),
+            k=k,
+            where=where,
+            mode=mode,
+            recall=recall,
+            exact=exact,
+            include=() if arrays else include,
+            using=using,
+        )
         if arrays:
             return self._backend.search_arrays(self.name, request)
         return self._backend.search(self.name, request)
@@ -396,118 +351,41 @@ class Collection:
         using: str | None = None,
     ) -> Explanation:
         """Run a search and return how it was answered: plan, rows passing, candidates, recall, times."""
-        text, vector = _one_query(query, text, vector)
-        vectors = self._query_vectors([text] if vector is None else None, vector, using, batch=False)
-        request = self._request(vectors, k, where, mode, recall, exact, include, using)
-        return self._backend.explain(self.name, request)
-
-    def _request(  # noqa: PLR0913
-        self,
-        vectors: NDArray[np.generic],
-        k: int,
-        where: Where,
-        mode: str,
-        recall: float,
-        exact: bool,  # noqa: FBT001 - passed on from a keyword
-        include: Iterable[Include],
-        using: str | None,
-    ) -> SearchRequest:
-        if mode in ("text", "hybrid"):
-            message = f"mode={mode!r} needs full text, which this version does not have; use mode='vector'"
-            raise Unsupported(message)
-        if mode not in ("auto", "vector"):
-            message = f"mode is 'auto' or 'vector', not {shorten(mode)}"
-            raise InvalidInput(message)
-        if not isinstance(recall, (int, float)) or not 0 < recall <= 1:
-            message = f"recall is a number above 0 and up to 1, not {shorten(recall)}"
-            raise InvalidInput(message)
-        return SearchRequest(
-            vectors=vectors,
-            k=check_count(k, "k", 1, MAX_K),
-            where=parse_filter(where),
-            mode="vector",
-            recall=float(recall),
-            exact=bool(exact),
-            include=check_include(include),
+        request = SearchRequest.checked(
+            vectors=self._query(query, text, vector, using),
+            k=k,
+            where=where,
+            mode=mode,
+            recall=recall,
+            exact=exact,
+            include=include,
             using=using,
         )
+        return self._backend.explain(self.name, request)
 
-    def _query_vectors(
-        self, texts: list[str | None] | list[str] | None, vectors: object, using: str | None, *, batch: bool
-    ) -> NDArray[np.generic]:
-        """Return the queries as (n, width) in the field's storage type."""
-        if texts is not None:
-            model = self._model()
-            vectors = np.stack([embed_query(model, cast("str", text)) for text in texts])
-            batch = True
-        entry = self._field(using)
-        if entry.dim is None:  # nothing was added yet by whoever opened this; look again
+    def _query(self, query: object, text: object, vector: object, using: str | None) -> NDArray[np.generic]:
+        """Return the one query, given as a text or as a vector, as (1, width)."""
+        given = [value for value in (query, text, vector) if value is not None]
+        if len(given) != 1:
+            message = "give one query: a text or a vector" if not given else "give either a text or a vector, once"
+            raise InvalidInput(message)
+        if text is not None and not isinstance(text, str):
+            message = f"text is a str, not {shorten(text)}"
+            raise InvalidInput(message)
+        if isinstance(given[0], str) and vector is None:
+            return self._encoder.queries(self._current_info(), self._encoder.texts([given[0]]), using, batch=True)
+        return self._encoder.queries(self._current_info(), given[0], using, batch=False)
+
+    def _current_info(self) -> CollectionInfo:
+        """Return what the collection is; looked up again while a field has no dimension yet."""
+        if any(entry.dim is None for entry in self._info.fields):
             self._info = self._backend.describe(self.name)
-            entry = self._field(using)
-        if entry.dim is None:
-            return np.zeros((len(cast("Sequence[object]", vectors)) if batch else 1, 1), np.float32)
-        spec = VectorSpec(dim=entry.dim, dtype=entry.dtype, metric=entry.metric)  # type: ignore[arg-type]
-        quantize = cast("Any", self._info.quantize)
-        if batch:
-            return parse_vectors(vectors, spec, quantize=quantize)
-        return parse_vector(vectors, spec, quantize=quantize).reshape(1, -1)
-
-    def _field(self, using: str | None) -> FieldSpec:
-        names = {entry.name: entry for entry in self._info.fields}
-        if using is None and len(names) == 1:
-            return self._info.fields[0]
-        if using not in names:
-            listed = ", ".join(map(repr, names))
-            message = (
-                f"{self.name!r} has several vector fields; say which with using=: {listed}"
-                if using is None
-                else f"{self.name!r} has no vector field {shorten(using)}; there are: {listed}"
-            )
-            raise InvalidInput(message)
-        return names[using]
+        return self._info
 
 
-def _with_vectors(columns: Columns, vectors: object) -> Columns:
-    return Columns(
-        ids=columns.ids,
-        vectors=vectors,
-        documents=columns.documents,
-        metadata=columns.metadata,
-        expires=columns.expires,
-        ttl=columns.ttl,
-    )
-
-
-def _one_query(query: object, text: object, vector: object) -> tuple[str | None, Any]:
-    """Return (text, vector) of one search: exactly one of them."""
-    given = [value for value in (query, text, vector) if value is not None]
-    if len(given) != 1:
-        message = "give one query: a text or a vector" if not given else "give either a text or a vector, once"
-        raise InvalidInput(message)
-    if text is not None and not isinstance(text, str):
-        message = f"text is a str, not {shorten(text)}"
-        raise InvalidInput(message)
-    if isinstance(query, str):
-        return query, None
-    return cast("str | None", text), vector if query is None else query
-
-
-def _check_unset(unset: object) -> tuple[str, ...]:
-    names = (unset,) if isinstance(unset, str) else tuple(cast("Iterable[object]", unset))
-    for name in names:
-        if not isinstance(name, str) or not name:
-            message = f"unset takes names of metadata fields, not {shorten(name)}"
-            raise InvalidInput(message)
-    return cast("tuple[str, ...]", names)
-
-
-def _order(order_by: str | Sequence[str] | None) -> tuple[tuple[tuple[str, ...], bool], ...]:
-    """Return (path, descending) of each field to order by."""
-    names = [] if order_by is None else [order_by] if isinstance(order_by, str) else list(order_by)
-    found = []
-    for name in names:
-        if not isinstance(name, str) or not name.lstrip("-"):
-            message = f"order_by takes metadata fields such as 'year' or '-year', not {shorten(name)}"
-            raise InvalidInput(message)
-        found.append((tuple(name.removeprefix("-").split(".")), name.startswith("-")))
-    return tuple(found)
+def _distinct(ids: object) -> list[Id]:
+    """Return ids, one or several, without repetitions."""
+    if isinstance(ids, (str, int, np.generic)):
+        return [check_id(ids)]
+    found = ids.tolist() if isinstance(ids, np.ndarray) else list(cast("Iterable[object]", ids))
+    return check_ids(list(dict.fromkeys(found)))

@@ -6,13 +6,13 @@ import os
 import re
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Self, cast
 
 from vicinal.backend import CollectionSpec, FieldSpec
 from vicinal.collection import Collection
 from vicinal.embedding import resolve
 from vicinal.engine.embedded import EmbeddedBackend
-from vicinal.errors import InvalidInput, NotFound, SpecMismatch, Unsupported, shorten
+from vicinal.errors import AlreadyExists, InvalidInput, NotFound, SpecMismatch, Unsupported, shorten
 from vicinal.settings import MAX_NAME_CHARACTERS, Settings, parse_bytes
 from vicinal.storage.connection import locate
 from vicinal.values import check_text
@@ -31,7 +31,7 @@ _FIELD_KEYS = ("dim", "dtype", "metric")
 _DEFAULT_DIM = 8  # of the spec that checks type and metric while the dimension is not known
 
 
-def connect(
+def connect(  # noqa: PLR0913 - each an independent option
     path: str | os.PathLike[str],
     *,
     read_only: bool = False,
@@ -139,7 +139,19 @@ class Database:
             embedder=None if model is None else model.identity,
             quantize=quantize,
         )
-        return Collection(self._backend, self._backend.create(spec), model, self._clock)
+        try:
+            info = self._backend.create(spec)
+        except AlreadyExists:  # another thread or process was faster
+            return self.collection(
+                name,
+                dim=dim,
+                metric=metric,
+                dtype=dtype,
+                vectors=vectors,
+                embedder=embedder,
+                quantize=quantize,
+            )
+        return Collection(self._backend, info, model, self._clock)
 
     def collections(self) -> list[str]:
         """Return the names of all collections, sorted."""
@@ -165,7 +177,9 @@ class Database:
         with self._backend.transaction():
             yield Transaction(self)
 
-    def execute(self, sql: str, parameters: Sequence[object] | Mapping[str, object] | None = None) -> list[tuple[object, ...]]:
+    def execute(
+        self, sql: str, parameters: Sequence[object] | Mapping[str, object] | None = None
+    ) -> list[tuple[object, ...]]:
         """Run SQL on the file's own tables, inside the transaction if there is one; return its rows.
 
         vicinal's own tables (`vicinal_…`) can be read, not written.
@@ -201,7 +215,7 @@ class Database:
         """Close the database; a second call does nothing."""
         self._backend.close()
 
-    def __enter__(self) -> Database:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -214,7 +228,9 @@ class Transaction:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def execute(self, sql: str, parameters: Sequence[object] | Mapping[str, object] | None = None) -> list[tuple[object, ...]]:
+    def execute(
+        self, sql: str, parameters: Sequence[object] | Mapping[str, object] | None = None
+    ) -> list[tuple[object, ...]]:
         """Run SQL as part of the transaction; savepoints are fine, ending the transaction is not."""
         return self._database.execute(sql, parameters)
 

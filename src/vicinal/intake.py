@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -64,12 +64,12 @@ def _count(vectors: object) -> int:
     if not hasattr(vectors, "__len__"):
         raise InvalidVector(f"vectors is an array of shape (n, dim) or a list of vectors, not {shorten(vectors)}")
     flat = getattr(vectors, "ndim", 2) == 1 and getattr(vectors, "dtype", None) != np.object_
-    if flat or (len(vectors) and isinstance(cast("Sequence[object]", vectors)[0], (int, float, np.number))):
+    if flat or (len(vectors) and isinstance(cast("Any", vectors)[0], (int, float, np.number))):
         return 1
     return len(vectors)
 
 
-def columns_of(rows: object) -> Columns:
+def columns_of(rows: Any) -> Columns:
     """Return the columns of a list of dicts, or of a pandas, polars or Arrow table.
 
     The keys id, vector, vectors, document, metadata, expires and ttl mean what they say; every other
@@ -82,7 +82,9 @@ def columns_of(rows: object) -> Columns:
     if hasattr(rows, "columns") and hasattr(rows, "iloc"):
         return _of_table({str(name): rows[name].tolist() for name in rows.columns})
     if isinstance(rows, Mapping):
-        raise InvalidInput("rows is a list of dicts, one per row; for columns use ids=, vectors=, documents=, metadata=")
+        raise InvalidInput(
+            "rows is a list of dicts, one per row; for columns use ids=, vectors=, documents=, metadata="
+        )
     if isinstance(rows, (str, bytes)) or not isinstance(rows, Iterable):
         raise InvalidInput(f"rows is a list of dicts or a table, not {shorten(rows)}")
     return _of_dicts(list(rows))
@@ -143,7 +145,9 @@ def _metadata_of(row: Mapping[str, object], at: int) -> dict[str, object]:
 def _of_table(columns: dict[str, Any]) -> Columns:
     known = {name: column for name, column in columns.items() if name in _RESERVED}
     named = {name.removeprefix("vector_"): known_or for name, known_or in columns.items() if name.startswith("vector_")}
-    others = {name: column for name, column in columns.items() if name not in _RESERVED and not name.startswith("vector_")}
+    others = {
+        name: column for name, column in columns.items() if name not in _RESERVED and not name.startswith("vector_")
+    }
     n = len(next(iter(columns.values()))) if columns else 0
     metadata: list[dict[str, object]] = [dict(_present(entry)) for entry in known.get("metadata") or [None] * n]
     for name, column in others.items():
@@ -237,7 +241,9 @@ def _dim_of(given: Any, dtype: str) -> int:
     else:
         first = given[0] if isinstance(given, (list, tuple)) and len(given) else given
         if isinstance(first, (str, bytes)):
-            raise InvalidVector("the first vectors of a field come as numbers, which say its dimension; or create it with dim=")
+            raise InvalidVector(
+                "the first vectors of a field come as numbers, which say its dimension; or create it with dim="
+            )
         width = len(first) if hasattr(first, "__len__") else len(given)
     packed = dtype == "bit" and getattr(given, "dtype", None) == np.uint8
     return width * 8 if packed else width
@@ -272,3 +278,13 @@ def _after(value: object, now: int) -> int:
 def with_unset(batch: Batch, unset: tuple[str, ...]) -> Batch:
     """Return the batch with metadata keys to remove."""
     return replace(batch, unset=unset)
+
+
+def check_unset(unset: object) -> tuple[str, ...]:
+    """Return the names of metadata keys to remove."""
+    names = (unset,) if isinstance(unset, str) else tuple(cast("Iterable[object]", unset))
+    for name in names:
+        if not isinstance(name, str) or not name:
+            message = f"unset takes names of metadata fields, not {shorten(name)}"
+            raise InvalidInput(message)
+    return cast("tuple[str, ...]", names)

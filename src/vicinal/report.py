@@ -38,9 +38,7 @@ class Explanation:
             lines.append(f"filter      {self.where}")
         share = f" ({self.passing / self.rows:.2%})" if self.rows else ""
         lines.append(f"passing     {self.passing:,}{share}")
-        lines += [
-            f"warning     no row has the field {name!r}" for name in self.unknown_fields
-        ]
+        lines += [f"warning     no row has the field {name!r}" for name in self.unknown_fields]
         lines += [
             f"candidates  {self.candidates:,}",
             f"returned    {self.returned:,}",

@@ -5,14 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
-from vicinal.errors import InvalidInput, shorten
+from vicinal.errors import InvalidInput, Unsupported, shorten
+from vicinal.filters import parse_filter
 from vicinal.settings import MAX_K
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
     import numpy as np
     from numpy.typing import NDArray
 
-    from vicinal.filters import Node
+    from vicinal.filters import Expression, Node
+
+    Where = str | Mapping[str, object] | Expression | Node | None
 
 Include = Literal["document", "metadata", "vector"]
 INCLUDES: Final = ("document", "metadata", "vector")
@@ -42,6 +47,18 @@ def check_count(value: object, name: str, low: int, high: int = MAX_K) -> int:
     raise InvalidInput(message)
 
 
+def check_order(order_by: str | Sequence[str] | None) -> tuple[tuple[tuple[str, ...], bool], ...]:
+    """Return (path, descending) of each field to order by."""
+    names = [] if order_by is None else [order_by] if isinstance(order_by, str) else list(order_by)
+    found = []
+    for name in names:
+        if not isinstance(name, str) or not name.lstrip("-"):
+            message = f"order_by takes metadata fields such as 'year' or '-year', not {shorten(name)}"
+            raise InvalidInput(message)
+        found.append((tuple(name.removeprefix("-").split(".")), name.startswith("-")))
+    return tuple(found)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchRequest:
     """One search, or a batch of searches with the same settings.
@@ -59,6 +76,40 @@ class SearchRequest:
     exact: bool = False
     include: tuple[Include, ...] = ("document", "metadata")
     using: str | None = None
+
+    @classmethod
+    def checked(  # noqa: PLR0913 - the options of `Collection.search`
+        cls,
+        *,
+        vectors: NDArray[np.generic],
+        k: int,
+        where: Where,
+        mode: str,
+        recall: float,
+        exact: bool,
+        include: Iterable[Include],
+        using: str | None,
+    ) -> SearchRequest:
+        """Return the request of these options. Raises InvalidInput, InvalidFilter or Unsupported."""
+        if mode in ("text", "hybrid"):
+            message = f"mode={mode!r} needs full text, which this version does not have; use mode='vector'"
+            raise Unsupported(message)
+        if mode not in ("auto", "vector"):
+            message = f"mode is 'auto' or 'vector', not {shorten(mode)}"
+            raise InvalidInput(message)
+        if not isinstance(recall, (int, float)) or not 0 < recall <= 1:
+            message = f"recall is a number above 0 and up to 1, not {shorten(recall)}"
+            raise InvalidInput(message)
+        return cls(
+            vectors=vectors,
+            k=check_count(k, "k", 1, MAX_K),
+            where=parse_filter(where),
+            mode="vector",
+            recall=float(recall),
+            exact=bool(exact),
+            include=check_include(include),
+            using=using,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

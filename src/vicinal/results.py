@@ -132,7 +132,10 @@ class _Table(Sequence[R], Generic[R]):
         names, rows = self._lines()
         shown = rows[:20]
         widths = [max(len(line[at]) for line in (names, *shown)) for at in range(len(names))]
-        lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in (names, *shown)]
+        lines = [
+            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+            for line in (names, *shown)
+        ]
         if len(rows) > len(shown):
             lines.append(f"… {len(rows) - len(shown)} more")
         return "\n".join(lines)
@@ -178,7 +181,7 @@ class Hits(_Table[Hit]):
         return Hit(score=float(self.scores[at]), distance=float(self.distances[at]), **self._shared(at))  # type: ignore[arg-type]
 
     def _columns(self) -> dict[str, Sequence[object]]:
-        columns = super(Hits, self)._columns()  # noqa: UP008 - slots make a new class, which breaks bare super()
+        columns = super(Hits, self)._columns()
         scored = {"id": columns.pop("id"), "score": self.scores.tolist(), "distance": self.distances.tolist()}
         return {**scored, **columns}
 

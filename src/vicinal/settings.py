@@ -73,9 +73,9 @@ class Settings:
         if self.durability not in ("full", "relaxed"):
             message = f"durability is 'full' or 'relaxed', not {shorten(self.durability)}"
             raise InvalidInput(message)
-        if not 0 <= self.timeout <= 86_400:  # noqa: PLR2004 - a day, in seconds
+        if not 0 <= self.timeout <= 86_400:
             message = f"timeout is a number of seconds from 0 to 86400, not {shorten(self.timeout)}"
             raise InvalidInput(message)
-        if not 1 <= self.threads <= 1024:  # noqa: PLR2004
+        if not 1 <= self.threads <= 1024:
             message = f"threads is a number from 1 to 1024, not {shorten(self.threads)}"
             raise InvalidInput(message)

@@ -30,9 +30,7 @@ INT64: Final = range(-(1 << 63), 1 << 63)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _DATE_KEY: Final = "$date"
 _PLAIN: Final = frozenset({str, bool, type(None)})
-_encode = json.JSONEncoder(
-    separators=(",", ":"), ensure_ascii=False, allow_nan=False, check_circular=False
-).encode
+_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False, check_circular=False).encode
 
 
 def to_microseconds(moment: datetime, where: str) -> int:
@@ -153,8 +151,11 @@ def encode_metadata(metadata: object, where: str) -> str | None:
         return None
     for key, value in metadata.items():
         kind = type(value)
-        if type(key) is not str or not key or key[0] == "$" or not (
-            kind in _PLAIN or (kind is int and -(1 << 63) <= value < 1 << 63)
+        if (
+            type(key) is not str
+            or not key
+            or key[0] == "$"
+            or not (kind in _PLAIN or (kind is int and -(1 << 63) <= value < 1 << 63))
         ):
             metadata = _normalise(metadata, where, 0)
             break

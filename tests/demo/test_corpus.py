@@ -108,9 +108,7 @@ def test_names_are_split_into_words():
 
 
 def test_parameters_are_names_alone():
-    signature = (
-        "(self, a, *args, sep=', ', key: dict[str, int] = (1, 2), obj=<object object>, **kwargs) -> list[x]"
-    )
+    signature = "(self, a, *args, sep=', ', key: dict[str, int] = (1, 2), obj=<object object>, **kwargs) -> list[x]"
     assert parameter_names(signature) == ["a", "sep", "key", "obj"]
     assert parameter_names("") == []
 
@@ -135,8 +133,6 @@ def test_a_collector_that_dies_keeps_whole_lines(monkeypatch, tmp_path):
         {"name": "m.f", "signature": "()", "doc": "Do it well, please.", "module": "m", "kind": "function"}
     )
     broken = tmp_path / "collector.py"
-    broken.write_text(
-        f"import os, sys; print({record + chr(10) + record[:20]!r}, end='', flush=True); os.abort()"
-    )
+    broken.write_text(f"import os, sys; print({record + chr(10) + record[:20]!r}, end='', flush=True); os.abort()")
     monkeypatch.setattr(corpus, "COLLECTOR", broken)
     assert [item.id for item in standard_library_items()] == ["m.f"]

@@ -8,9 +8,7 @@ import pytest
 
 from vicinal import errors
 
-CLASSES = [
-    value for value in vars(errors).values() if inspect.isclass(value) and issubclass(value, Exception)
-]
+CLASSES = [value for value in vars(errors).values() if inspect.isclass(value) and issubclass(value, Exception)]
 
 parametrize_errors = pytest.mark.parametrize("error", CLASSES, ids=lambda error: error.__name__)
 

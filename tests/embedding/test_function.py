@@ -84,9 +84,7 @@ def test_errors_of_the_function_name_the_rows():
             raise KeyError("no such model")
         return np.ones((len(texts), 2))
 
-    with pytest.raises(
-        EmbeddingFailed, match=r"failed on documents 2 to 3: .*KeyError.*no such model"
-    ) as caught:
+    with pytest.raises(EmbeddingFailed, match=r"failed on documents 2 to 3: .*KeyError.*no such model") as caught:
         embed_in_batches(resolve(fails_late), ["a", "b", "c", "d"], batch_size=2)
     assert isinstance(caught.value.__cause__, KeyError)
 

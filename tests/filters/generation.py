@@ -171,7 +171,8 @@ def as_expression(spec: Spec) -> Expression:
         "==": field.__eq__, "!=": field.__ne__, "<": field.__lt__, "<=": field.__le__, ">": field.__gt__,
         ">=": field.__ge__, "in": field.isin, "not in": field.not_in, "between": field.between,
         "like": field.like, "ilike": field.ilike, "regex": field.regex, "null": field.is_null,
-        "exists": field.exists, "contains": field.contains, "any": field.contains_any, "all": field.contains_all,
+        "exists": field.exists, "contains": field.contains, "any": field.contains_any,
+        "all": field.contains_all,
     }[word]  # fmt: skip
     return method(*operands)
 

@@ -43,9 +43,7 @@ def a_value(pick: generation.Pick) -> Any:
 
 def uniform_values(pick: generation.Pick) -> Callable[[], Any]:
     """Return a maker of values of one random type, so that columns change type late."""
-    family: Any = pick(
-        [[1, 2, 127], [1, 40000, -(2**40)], [0.5, 1.0], ["a", "ab"], [True, False], [None], [["a"], []]]
-    )
+    family: Any = pick([[1, 2, 127], [1, 40000, -(2**40)], [0.5, 1.0], ["a", "ab"], [True, False], [None], [["a"], []]])
     return lambda: pick(family)
 
 
@@ -129,9 +127,7 @@ def test_appends_from_threads_keep_each_result_right() -> None:
     for thread in threads:
         thread.join()
     for number, column in results.items():
-        values = expected + [
-            each for step in range(50) for each in (f"t{number}-{step}", [f"t{number}"], number)
-        ]
+        values = expected + [each for step in range(50) for each in (f"t{number}-{step}", [f"t{number}"], number)]
         for text in (f"a = 't{number}-7'", f"a contains 't{number}'", f"a = {number}", "a like 't%-1_'"):
             node = parse_filter(text)
             assert node is not None
@@ -182,9 +178,7 @@ class Colour(StrEnum):
 
 
 def test_numpy_scalars_and_subclasses_become_plain_values() -> None:
-    column = Column.from_values(
-        [np.int32(1), np.float64(0.5), np.bool_(True), np.str_("a"), Colour.RED, ("a",)]
-    )
+    column = Column.from_values([np.int32(1), np.float64(0.5), np.bool_(True), np.str_("a"), Colour.RED, ("a",)])
     assert observed(column) == observed(Column.from_values([1, 0.5, True, "a", "red", ["a"]]))
 
 
@@ -246,14 +240,10 @@ def test_the_order_is_that_of_python() -> None:
     families = [generation.NUMBERS, generation.TEXTS, generation.DATETIMES, [True, False, None], None]
     for _ in range(300):
         family = chance.choice(families)
-        values = [
-            chance.choice(family) if family else a_value(chance.choice) for _ in range(chance.randrange(25))
-        ]
+        values = [chance.choice(family) if family else a_value(chance.choice) for _ in range(chance.randrange(25))]
         column = Column.from_values(values)
         for descending in (False, True):
-            assert column.order(descending=descending).tolist() == expected_order(
-                values, descending=descending
-            )
+            assert column.order(descending=descending).tolist() == expected_order(values, descending=descending)
 
 
 def test_narrow_ints_and_codes_save_memory() -> None:

@@ -31,6 +31,8 @@ NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
         ("a not in ()", [1, None, MISSING], []),
         ("a in (1, null)", [1, None, MISSING], [2]),
         ("a not in (1, null)", [2, "x"], [1, None, MISSING]),
+        ("a in (null)", [None, MISSING], [2]),
+        ("a not in (null)", [2, "x"], [None, MISSING]),
         ("a = null", [None, MISSING], [0, "", False, [], {}]),
         ("a != null", [0, "", False, [], {}], [None, MISSING]),
         ("a is not null", [0, {}], [None, MISSING]),

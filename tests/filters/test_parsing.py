@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vicinal.errors import InvalidFilter, MissingExtra
-from vicinal.filters import Column, F, evaluate, matches, parse_filter
+from vicinal.filters import Column, F, evaluate, matches, parse_filter, to_dict
+from vicinal.filters.ast import Exists
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -211,9 +212,7 @@ def test_nodes_are_cache_keys() -> None:
 
 
 def test_parameters_are_bound() -> None:
-    assert parse_filter("a = ? and b in (?, 2)", ["it's", 1]) == parse_filter(
-        (F.a == "it's") & F.b.isin([1, 2])
-    )
+    assert parse_filter("a = ? and b in (?, 2)", ["it's", 1]) == parse_filter((F.a == "it's") & F.b.isin([1, 2]))
     assert parse_filter("a in :ids or b = :ids2", {"ids": [1, 2], "ids2": None}) == parse_filter(
         F.a.isin([1, 2]) | F.b.is_null()
     )
@@ -306,3 +305,12 @@ def test_hostile_patterns_take_linear_time() -> None:
         assert node is not None
         assert not evaluate(node, lambda _: Column.from_values([text]), 1)[0]
     assert time.process_time() - started < 2
+
+
+@pytest.mark.parametrize(
+    "path", [("$and",), ('"',), ("",), ("a.b", 'c"d'), ("in", "NULL"), ("two words",), ("2d",), ("a\n",)]
+)
+def test_any_key_survives_text_and_dict(path: tuple[str, ...]) -> None:
+    node = Exists(path)
+    assert parse_filter(to_dict(node)) == node
+    assert parse_filter(str(node)) == node

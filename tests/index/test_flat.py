@@ -171,9 +171,7 @@ def test_float_queries_and_large_batches_of_small_types(dtype, metric):
     vectors = make(rng, "normal", 3000, spec)
     for nq in (1, 12):
         queries = rng.standard_normal((nq, 48)).astype(np.float32)
-        for hits, query in zip(
-            search_flat(blocks_of(vectors, spec, 700), queries, spec, 5), queries, strict=True
-        ):
+        for hits, query in zip(search_flat(blocks_of(vectors, spec, 700), queries, spec, 5), queries, strict=True):
             check(hits, query, vectors, spec, 5)
 
 

@@ -73,9 +73,7 @@ def resolve(spec: EmbedderSpec) -> Embedder:
         raise InvalidInput(message)
     if hasattr(spec, "embed_documents") or hasattr(spec, "embed_query"):
         # `hasattr` on the instance would compute `dim`, which may load a model.
-        missing = [
-            name for name in MEMBERS if not hasattr(type(spec), name) and name not in _attributes(spec)
-        ]
+        missing = [name for name in MEMBERS if not hasattr(type(spec), name) and name not in _attributes(spec)]
         if missing:
             message = f"{shorten(spec)} is not an embedder: it lacks {', '.join(missing)}"
             raise InvalidInput(message)

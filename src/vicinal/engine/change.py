@@ -43,9 +43,7 @@ class Change:
         self.record = replace(self.record, next_row=first + n)
         return np.arange(first, first + n, dtype=np.int64)
 
-    def place(
-        self, slots: NDArray[np.int64], numbers: NDArray[np.int64], vectors: dict[str, FieldVectors]
-    ) -> None:
+    def place(self, slots: NDArray[np.int64], numbers: NDArray[np.int64], vectors: dict[str, FieldVectors]) -> None:
         """Give vectors new slots, put these into `slots` (n rows, fields); `finish` writes them."""
         for name, given in vectors.items():
             entry = self._field(name)

@@ -16,7 +16,6 @@ from vicinal.engine.resident import nbytes_of
 from vicinal.engine.view import View
 from vicinal.errors import AlreadyExists, InvalidInput, NotFound, shorten
 from vicinal.report import Explanation
-from vicinal.results import Hits
 from vicinal.storage import catalog
 from vicinal.storage.catalog import CollectionRecord, FieldRecord
 from vicinal.storage.pool import Pool
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from vicinal.filters import Node
     from vicinal.report import Report
     from vicinal.request import GetRequest, Include, SearchRequest
-    from vicinal.results import BatchHits, Rows
+    from vicinal.results import BatchHits, Hits, Rows
     from vicinal.settings import Settings
     from vicinal.storage.connection import Target
     from vicinal.storage.session import Session
@@ -74,7 +73,9 @@ class EmbeddedBackend:
             listed = f" There are: {', '.join(map(repr, known[:10]))}" if known and not close else ""
             message = f"no collection {shorten(name)}{hint}{listed or (hint and ' ') or ''}".strip()
             raise NotFound(
-                message if known else f"no collection {shorten(name)}: the database is empty; "
+                message
+                if known
+                else f"no collection {shorten(name)}: the database is empty; "
                 "create it with a spec, for example dim=384 or embedder='wordllama'"
             )
         return found
@@ -151,7 +152,13 @@ class EmbeddedBackend:
             view = View(session, self._record(session, name), self._parts, self._now())
             numbers = view.passing_numbers(where)
             return write.patch_rows(
-                session, view.record, numbers, patch=patch, unset=unset, expires=expires, set_expires=set_expires
+                session,
+                view.record,
+                numbers,
+                patch=patch,
+                unset=unset,
+                expires=expires,
+                set_expires=set_expires,
             )
 
     def delete(self, name: str, ids: list[Id] | None, where: Node | None) -> int:
@@ -249,8 +256,8 @@ class EmbeddedBackend:
             return transfer.stats(session)
 
     def close(self) -> None:
-        self._maintainer.stop()
         self._pool.close()
+        self._maintainer.stop()
 
 
 def _info(record: CollectionRecord) -> CollectionInfo:

@@ -10,7 +10,6 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-
 from vicinal.engine.change import Change
 from vicinal.engine.read import spec_of
 from vicinal.engine.write import delete_rows
@@ -64,7 +63,9 @@ def _serve(session: Session, record: CollectionRecord, now: int, deadline: float
         if chunks.count_stubs(session, entry.id) > _ENOUGH_STUBS:
             chunks.purge_stubs(session, entry.id)
             # A reader of an older version cannot tell that these slots are dead: it loads anew.
-            floors = (replace(known, floor=record.version + 1) if known.id == entry.id else known for known in record.fields)
+            floors = (
+                replace(known, floor=record.version + 1) if known.id == entry.id else known for known in record.fields
+            )
             catalog.save(session, replace(record, fields=tuple(floors)))
             return True
     return False
@@ -90,7 +91,10 @@ def _move(
                 session,
                 record.id,
                 (
-                    (row.row, pack_slots((*row.slots[: entry.ordinal], slot, *row.slots[entry.ordinal + 1 :])))
+                    (
+                        row.row,
+                        pack_slots((*row.slots[: entry.ordinal], slot, *row.slots[entry.ordinal + 1 :])),
+                    )
                     for row, slot in zip(stored, new.tolist(), strict=True)
                 ),
             )
@@ -103,7 +107,7 @@ def _move(
 
 def give_back(session: Session) -> bool:
     """Return free pages to the file system, one bounded step; whether there may be more."""
-    if session.run("pragma auto_vacuum")[0][0] != 2:  # noqa: PLR2004 - incremental
+    if session.run("pragma auto_vacuum")[0][0] != 2:
         return False
     page_bytes = int(str(session.run("pragma page_size")[0][0]))
     free = int(str(session.run("pragma freelist_count")[0][0]))
@@ -132,5 +136,3 @@ def compact(pool: Pool, now: Callable[[], int], progress: Callable[[int, int], N
 def _file_bytes(session: Session) -> int:
     pages, size = session.run("pragma page_count")[0][0], session.run("pragma page_size")[0][0]
     return int(str(pages)) * int(str(size))
-
-

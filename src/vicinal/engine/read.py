@@ -98,9 +98,7 @@ def exists(view: View, identity: Id) -> bool:
     return found is not None and (found[1] is None or found[1] > view.now)
 
 
-def page(
-    view: View, after: int, limit: int, where: Node | None, include: Sequence[Include]
-) -> tuple[Rows, int] | None:
+def page(view: View, after: int, limit: int, where: Node | None, include: Sequence[Include]) -> tuple[Rows, int] | None:
     """Return up to `limit` passing rows behind row number `after`, and the number of the last one read.
 
     None at the end.

@@ -41,6 +41,7 @@ class Resident:
 
     @property
     def nbytes(self) -> int:
+        """The memory of the vectors."""
         return sum(block.vectors.view.nbytes for block in self.blocks)
 
 
@@ -87,9 +88,7 @@ def _resident_length(budget: int, spec: VectorSpec, n: int) -> int:
     return min(n, blocks * BLOCK_ROWS)
 
 
-def _longer(
-    block: _ResidentBlock, vectors: NDArray[np.generic], norms: NDArray[np.float32] | None
-) -> _ResidentBlock:
+def _longer(block: _ResidentBlock, vectors: NDArray[np.generic], norms: NDArray[np.float32] | None) -> _ResidentBlock:
     longer = None if block.norms is None or norms is None else block.norms.appended(norms)
     return _ResidentBlock(block.vectors.appended(vectors), longer)
 

@@ -100,24 +100,20 @@ class FieldColumn:
 
 def load_column(session: Session, collection: int, row_map: RowMap, path: Path) -> FieldColumn:
     """Read one field from the JSON of all rows. Cost: about 0.4 µs per row."""
-    values: list[object] = []
     known = row_map.numbers.view
-    if row_map.n_rows == len(row_map):
-        for low, high in _spans(known):
-            values += read_values(session, collection, low, high, path)
-        return FieldColumn(row_map.lineage, Column.from_values(values))
-    values = [MISSING] * len(known)
-    column = FieldColumn(row_map.lineage, Column.from_values(values))
-    blocks = np.unique(known // BLOCK_ROWS).tolist()
-    return _patched(column, session, collection, row_map, path, blocks)
+    if row_map.n_rows < len(row_map):
+        blank = FieldColumn(row_map.lineage, Column.from_values([MISSING] * len(known)))
+        return _patched(blank, session, collection, row_map, path, np.unique(known // BLOCK_ROWS).tolist())
+    column = Column.from_values([])
+    for low, high in _spans(known):  # piece by piece, so that few Python objects live at once
+        column = column.extended(read_values(session, collection, low, high, path))
+    return FieldColumn(row_map.lineage, column)
 
 
 def _spans(numbers: NDArray[np.int64]) -> list[tuple[int, int]]:
     """Cut ascending row numbers into ranges [low, high) of about `_READ_ROWS` rows."""
     starts = numbers[::_READ_ROWS].tolist()
-    return [
-        (low, high) for low, high in zip(starts, [*starts[1:], int(numbers[-1]) + 1 if starts else 0], strict=True)
-    ]
+    return [(low, high) for low, high in zip(starts, [*starts[1:], int(numbers[-1]) + 1 if starts else 0], strict=True)]
 
 
 def refresh_column(

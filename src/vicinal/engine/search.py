@@ -74,9 +74,7 @@ def search(view: View, entry: FieldRecord, request: SearchRequest, threads: int,
     return answers
 
 
-def search_arrays(
-    view: View, entry: FieldRecord, request: SearchRequest, threads: int, trace: Trace
-) -> BatchHits:
+def search_arrays(view: View, entry: FieldRecord, request: SearchRequest, threads: int, trace: Trace) -> BatchHits:
     """Return ids, distances and scores of all queries as arrays of shape (n, k)."""
     spec = spec_of(entry)
     found = _nearest(view, entry, request, threads, trace)
@@ -92,9 +90,7 @@ def search_arrays(
     return BatchHits(ids, distances, scored)
 
 
-def _nearest(
-    view: View, entry: FieldRecord, request: SearchRequest, threads: int, trace: Trace
-) -> list[_Nearest]:
+def _nearest(view: View, entry: FieldRecord, request: SearchRequest, threads: int, trace: Trace) -> list[_Nearest]:
     spec, queries = spec_of(entry), request.vectors
     if spec is None or queries is None:  # nothing was ever added
         empty = _Nearest([], np.empty(0, np.float32))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -96,7 +97,11 @@ def _check_row(row: StoredRow, where: str, findings: _Findings) -> None:
 
 
 def _check_field(
-    session: Session, record: CollectionRecord, entry: FieldRecord, expected: dict[int, int], findings: _Findings
+    session: Session,
+    record: CollectionRecord,
+    entry: FieldRecord,
+    expected: dict[int, int],
+    findings: _Findings,
 ) -> None:
     where = f"collection {record.name!r}, field {entry.name!r}"
     spec = spec_of(entry)
@@ -106,34 +111,41 @@ def _check_field(
             try:
                 for chunk in chunks.changed(session, entry.id, -1):
                     if chunk.alive or chunk.live.any():
-                        _check_chunk(session, record, entry, chunk, reader, missing, findings)
+                        _check_chunk(_Field(session, record, entry, reader, missing, findings), chunk)
             except Corrupted as error:
                 findings.add(f"{where}: {error}")
     for slot, row in list(missing.items())[:_MOST_PROBLEMS]:
         findings.add(f"{where}: slot {slot} of {_name(session, record, row)} is not in the table of chunks")
 
 
-def _check_chunk(
-    session: Session,
-    record: CollectionRecord,
-    entry: FieldRecord,
-    chunk: chunks.Chunk,
-    reader: Reader,
-    missing: dict[int, int],
-    findings: _Findings,
-) -> None:
+@dataclass(frozen=True, slots=True)
+class _Field:
+    """A vector field under check. missing: slot -> row, of slots that no chunk has shown yet."""
+
+    session: Session
+    record: CollectionRecord
+    entry: FieldRecord
+    reader: Reader
+    missing: dict[int, int]
+    findings: _Findings
+
+
+def _check_chunk(field: _Field, chunk: chunks.Chunk) -> None:
+    session, record, entry, findings, missing = field.session, field.record, field.entry, field.findings, field.missing
     where = f"collection {record.name!r}, field {entry.name!r}"
     spec = spec_of(entry)
     assert spec is not None  # noqa: S101 - checked by the caller
-    vectors = np.empty((chunk.count, spec.width), spec.storage_dtype)
+    vectors = np.empty((chunk.written, spec.width), spec.storage_dtype)
     try:
-        reader.into(chunk.first, 0, vectors)
+        field.reader.into(chunk.first, 0, vectors)
     except Corrupted as error:
         findings.add(f"{where}: {error}")
         return
     sums = chunks.stored_sums(session, entry.id, chunk.first)
     bad: NDArray[np.bool_] = (
-        sums != chunks.checksums(vectors, chunk.first) if len(sums) == chunk.count else np.ones(chunk.count, np.bool_)
+        sums != chunks.checksums(vectors, chunk.first)
+        if len(sums) == chunk.written
+        else np.ones(chunk.written, np.bool_)
     )
     for offset in np.flatnonzero(chunk.live).tolist():
         slot, row = chunk.first + offset, int(chunk.rows[offset])

@@ -92,9 +92,7 @@ class View:
         if self._expired is None:
             first = rows.next_expiry(self.session, self.record.id)
             some = first is not None and first <= self.now
-            self._expired = (
-                rows.expired(self.session, self.record.id, self.now) if some else np.empty(0, np.int64)
-            )
+            self._expired = rows.expired(self.session, self.record.id, self.now) if some else np.empty(0, np.int64)
         return self._expired
 
     def passing(self, where: Node | None) -> NDArray[np.bool_]:
@@ -135,9 +133,7 @@ class View:
             fresh = row_map.positions(slot_map.rows.view[start:])
             np.clip(fresh, 0, max(0, len(row_map) - 1), out=fresh)  # dead slots of rows that are gone
             positions = old.appended(fresh) if old is not None else Growing.of(fresh)
-            same = len(row_map) == len(slot_map) and bool(
-                np.array_equal(positions.view, np.arange(len(slot_map)))
-            )
+            same = len(row_map) == len(slot_map) and bool(np.array_equal(positions.view, np.arange(len(slot_map))))
             return _RowOfSlot(slot_map.lineage, row_map.lineage, positions, same)
 
         def refresh(old: _RowOfSlot, _version: int) -> _RowOfSlot | None:

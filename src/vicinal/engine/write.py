@@ -17,7 +17,6 @@ import numpy as np
 from vicinal.engine.change import Change, packed_rows
 from vicinal.errors import AlreadyExists, InvalidId, NotFound, shorten
 from vicinal.storage import rows
-from vicinal.storage.rows import StoredRow
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
 
     from vicinal.batch import Batch, FieldVectors
     from vicinal.storage.catalog import CollectionRecord, IdType
+    from vicinal.storage.rows import StoredRow
     from vicinal.storage.session import Session
     from vicinal.values import Id
 
@@ -108,7 +108,7 @@ def update(session: Session, record: CollectionRecord, batch: Batch, *, now: int
     return len(stored)
 
 
-def patch_rows(
+def patch_rows(  # noqa: PLR0913 - one patch
     session: Session,
     record: CollectionRecord,
     numbers: NDArray[np.int64],
@@ -258,4 +258,3 @@ def _ids_for(change: Change, batch: Batch) -> list[Id]:
         message = f"{record.name!r} has no int ids left above {first - 1}; give ids="
         raise InvalidId(message)
     return list(range(first, first + batch.n))
-

@@ -58,7 +58,9 @@ class NumpyArchive:
         self.path = path
         self.number = number
         with self._opened() as archive:
-            self.members = {info.filename.removesuffix(".npy"): self._member(archive, info) for info in archive.infolist()}
+            self.members = {
+                info.filename.removesuffix(".npy"): self._member(archive, info) for info in archive.infolist()
+            }
         names = {PLURALS.get(name, name): name for name in self.members}
         if len(self.members) == 1 and columns == Columns():
             columns = Columns(vector=next(iter(names)))
@@ -80,7 +82,15 @@ class NumpyArchive:
             raise NotFound(message) from None
         except InvalidInput:
             raise
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError, RuntimeError) as error:
+        except (
+            zipfile.BadZipFile,
+            zlib.error,
+            EOFError,
+            OSError,
+            ValueError,
+            NotImplementedError,
+            RuntimeError,
+        ) as error:
             message = f"{self.path.name} is not a whole .npz file: {error}"
             raise InvalidInput(message) from error
 
@@ -182,7 +192,9 @@ def _values(array: NDArray[Any]) -> list[object]:
     if array.dtype.kind == "M":
         missing = np.isnat(array)
         stamps = array.astype("M8[us]").astype(np.int64).tolist()
-        return [None if gone else from_microseconds(stamp) for stamp, gone in zip(stamps, missing.tolist(), strict=True)]
+        return [
+            None if gone else from_microseconds(stamp) for stamp, gone in zip(stamps, missing.tolist(), strict=True)
+        ]
     values: list[object] = array.tolist()
     if array.dtype.kind == "f":
         return [None if value != value else value for value in values]  # noqa: PLR0124 - NaN alone differs from itself

@@ -40,9 +40,7 @@ class NumpyArray:
         self.number = number
         array = self._mapped()
         if array.ndim != 2 or array.dtype.kind not in "fiub":
-            message = (
-                f"{path.name}: vectors are numbers of shape (rows, dim), not {array.dtype} of shape {array.shape}"
-            )
+            message = f"{path.name}: vectors are numbers of shape (rows, dim), not {array.dtype} of shape {array.shape}"
             raise InvalidVector(message)
 
     def _mapped(self) -> NDArray[Any]:

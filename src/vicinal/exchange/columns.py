@@ -104,9 +104,7 @@ class Columns:
         text = self.text or ((document,) if document else ())
         taken = {identity, vector, *text}
         rest = tuple(name for name in names if name not in taken)
-        return Roles(
-            id=identity, text=text, vector=vector, metadata=rest if self.metadata is None else self.metadata
-        )
+        return Roles(id=identity, text=text, vector=vector, metadata=rest if self.metadata is None else self.metadata)
 
 
 def _first(wanted: tuple[str, ...], names: Collection[str]) -> str | None:

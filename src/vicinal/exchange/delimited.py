@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Final
 
 from vicinal.errors import InvalidInput, shorten
 from vicinal.exchange.batch import ONLY
-from vicinal.exchange.columns import Columns, Roles
 from vicinal.exchange.gather import Gathering, OneRow
 from vicinal.exchange.lines import Line, read_lines
 from vicinal.settings import MAX_DOCUMENT_BYTES
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from vicinal.exchange.batch import Batch
+    from vicinal.exchange.columns import Columns, Roles
 
 __all__ = ["Delimited"]
 
@@ -50,23 +50,19 @@ class Delimited:
         """Yield the rows, at most `size` at a time. Raises InvalidInput naming a line that is not one."""
         gathering = Gathering(size, self.path.name, "line")
         roles: Roles | None = None
-        n_bytes = 0
-        done = 0.0
         for line, values in self._records():
             if roles is None:
                 roles = self.columns.roles(tuple(values), self.path.name)
-                convert = self._converters = self._converters or self._kinds(roles)
-            gathering.add(self._row(line.number, values, roles, convert), sum(map(len, values.values())))
-            n_bytes, done = n_bytes + line.n_bytes, line.done
+                self._converters = self._kinds(roles) if self._converters is None else self._converters
+            gathering.add(self._row(line.number, values, roles), sum(map(len, values.values())))
             if gathering.full:
-                yield gathering.take(done)
+                yield gathering.take(line.done)
         if len(gathering):
             yield gathering.take(1.0)
 
-    def _row(
-        self, number: int, cells: dict[str, str], roles: Roles, convert: dict[str, Callable[[str], object]]
-    ) -> OneRow:
+    def _row(self, number: int, cells: dict[str, str], roles: Roles) -> OneRow:
         where = f"{self.path.name}, line {number}"
+        convert = self._converters or {}
         values: dict[str, object] = {
             name: convert[name](cell) if name in convert else cell for name, cell in cells.items() if cell
         }
@@ -87,7 +83,7 @@ class Delimited:
 
         def texts() -> Iterator[str]:
             nonlocal last
-            for last in read_lines(self.path):  # noqa: B007 - read by the loop below
+            for last in read_lines(self.path):
                 if "\0" in last.text:
                     message = f"{self.path.name}, line {last.number}: a NUL byte; this is not text"
                     raise InvalidInput(message)

@@ -14,12 +14,11 @@ import contextlib
 import json
 import os
 import secrets
-from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from vicinal.errors import AlreadyExists, NotFound, StorageError, StorageFull
+from vicinal.errors import AlreadyExists, NotFound, StorageError, StorageFull, VicinalError
 from vicinal.exchange.jsonl import VECTORS
 from vicinal.exchange.parquet import VECTOR_PREFIX, require_pyarrow
 from vicinal.exchange.spec import KEY, Field, Spec
@@ -27,6 +26,7 @@ from vicinal.values import encode_metadata
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -38,7 +38,6 @@ __all__ = ["export_jsonl", "export_parquet", "write_jsonl"]
 BATCH_ROWS = 1000
 PARQUET_ROWS = 10_000
 Where = Any  # a filter in any of its three spellings
-Progress = "Callable[[int], None]"
 
 
 def export_jsonl(
@@ -54,7 +53,10 @@ def export_jsonl(
 
     `progress` gets the number of rows written. Raises AlreadyExists unless `overwrite` is set.
     """
-    with _replacing(path, overwrite=overwrite) as part, part.open("w", encoding="utf-8", newline="\n") as file:
+    with (
+        _replacing(path, overwrite=overwrite) as part,
+        part.open("w", encoding="utf-8", newline="\n") as file,
+    ):
         return write_jsonl(collection, file, where=where, vectors=vectors, progress=progress)
 
 
@@ -67,7 +69,7 @@ def write_jsonl(
     progress: Callable[[int], None] | None = None,
 ) -> int:
     """Write the header and one line per row to an open text file; return the number of rows."""
-    spec = Spec.of(collection)
+    spec = Spec.of(collection, has_vectors=vectors)
     file.write(_json({KEY: spec.to_dict()}) + "\n")
     n_rows = 0
     for rows in _pages(collection, where, BATCH_ROWS, vectors=vectors):
@@ -79,8 +81,9 @@ def write_jsonl(
 
 
 def _pages(collection: Collection, where: Where, size: int, *, vectors: bool) -> Iterator[Rows]:
-    include = ("document", "metadata", "vector") if vectors else ("document", "metadata")
-    return collection.iterate(where=where, batch_size=size, include=include)
+    if vectors:
+        return collection.iterate(where=where, batch_size=size, include=("document", "metadata", "vector"))
+    return collection.iterate(where=where, batch_size=size)
 
 
 def _line(row: Row, spec: Spec) -> str:
@@ -120,10 +123,13 @@ def export_parquet(
     are packed, eight to a byte. Raises MissingExtra without pyarrow, AlreadyExists unless `overwrite` is set.
     """
     pa, pq = require_pyarrow()
-    spec = Spec.of(collection)
+    spec = Spec.of(collection, has_vectors=vectors)
     schema = _schema(pa, spec, vectors=vectors)
     n_rows = 0
-    with _replacing(path, overwrite=overwrite) as part, pq.ParquetWriter(part, schema, compression="zstd") as writer:
+    with (
+        _replacing(path, overwrite=overwrite) as part,
+        pq.ParquetWriter(part, schema, compression="zstd") as writer,
+    ):
         for rows in _pages(collection, where, PARQUET_ROWS, vectors=vectors):
             writer.write_batch(_record(pa, schema, rows, spec))
             n_rows += len(rows)
@@ -153,8 +159,8 @@ def _record(pa: Any, schema: Any, rows: Rows, spec: Spec) -> Any:  # noqa: ANN40
     arrays = [pa.array(columns[name], schema.field(name).type) for name in columns]
     for name in [name for name in spec.fields if f"{VECTOR_PREFIX}{name}" in schema.names]:
         kind = schema.field(f"{VECTOR_PREFIX}{name}").type
-        found = [row.get(name) for row in rows.vectors or ()]
-        arrays.append(_lists(pa, kind, cast("list[NDArray[np.generic] | None]", found)))
+        found: list[NDArray[np.generic] | None] = [row.get(name) for row in rows.vectors or ()]
+        arrays.append(_lists(pa, kind, found))
     return pa.record_batch(arrays, schema=schema)
 
 
@@ -185,7 +191,7 @@ def _replacing(path: Path, *, overwrite: bool) -> Iterator[Path]:
             os.fsync(file.fileno())
         part.replace(path)
     except OSError as error:
-        if isinstance(error, StorageError):
+        if isinstance(error, VicinalError):
             raise
         kind = StorageFull if error.errno in (28, 122) else StorageError
         message = f"cannot write {path.name}: {error.strerror or error}"

@@ -77,16 +77,14 @@ def _text_files(folder: Path) -> Iterator[Path]:
 
 def _read(file: Path, name: str) -> str:
     try:
-        n_bytes = file.stat().st_size
-        if n_bytes > MAX_FILE_BYTES:
-            message = f"{name}: {n_bytes:,} bytes of text; the limit is {MAX_FILE_BYTES:,}"
-            raise InvalidInput(message)
-        data = file.read_bytes()
-    except InvalidInput:
-        raise
+        with file.open("rb") as opened:
+            data = opened.read(MAX_FILE_BYTES + 1)
     except OSError as error:
         message = f"cannot read {name}: {error.strerror}"
         raise StorageError(message) from error
+    if len(data) > MAX_FILE_BYTES:
+        message = f"{name}: more than {MAX_FILE_BYTES:,} bytes of text"
+        raise InvalidInput(message)
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -57,7 +57,9 @@ class Gathering:
         if self._has_ids is None:
             self._has_ids = row.id is not None
         if self._has_ids != (row.id is not None):
-            has = "has no id, though the rows before it have" if self._has_ids else "has an id, the rows before it do not"
+            has = (
+                "has no id, though the rows before it have" if self._has_ids else "has an id, the rows before it do not"
+            )
             message = f"{self.source}, {self.unit} {row.number}: this row {has}"
             raise InvalidInput(message)
         self._rows.append(row)

@@ -82,7 +82,7 @@ class JsonLines:
             message = f"{where}: not JSON that can be read: {error}"
             raise InvalidInput(message) from None
         if not isinstance(value, dict):
-            message = f"{where}: a row is an object such as {{\"id\": 1, \"text\": \"…\"}}, not {shorten(value)}"
+            message = f'{where}: a row is an object such as {{"id": 1, "text": "…"}}, not {shorten(value)}'
             raise InvalidInput(message)
         return cast("dict[str, object]", value)
 

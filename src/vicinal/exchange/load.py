@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from vicinal.collection import Collection
-    from vicinal.exchange.batch import Source
+    from vicinal.exchange.batch import Source, VectorColumn
+    from vicinal.values import Id
 
 __all__ = ["BATCH_ROWS", "Loaded", "load_rows"]
 
@@ -33,14 +34,15 @@ _POSITION = re.compile(r"(?:ids|documents|metadata|rows)\[(\d+)\]|\b(?:row|docum
 class Loaded:
     """What an import has stored so far.
 
-    rows: read from the source and stored; `skipped` not counted. repeated: of these, rows that a later row
-    of the same batch replaced. done: how much of the source has been read, from 0 to 1.
+    rows: read from the source and stored.
+    repeated: of these, rows that a later one of the same batch replaced.
+    generated_ids: whether the rows got new ids, so that storing them again would double them.
+    done: how much of the source has been read, from 0 to 1.
     """
 
     rows: int = 0
     batches: int = 0
     repeated: int = 0
-    skipped: int = 0
     generated_ids: bool = False
     done: float = 0.0
 
@@ -63,11 +65,11 @@ def load_rows(
     if batch_rows < 1 or skip < 0:
         message = f"a batch has at least 1 row and skip is not negative; got {batch_rows} and {skip}"
         raise InvalidInput(message)
-    as_text = collection.info().get("id_type") == "str"
+    writer = _Writer(collection, source, mode)
     state = Loaded()
     try:
         for batch in _after(source.batches(batch_rows), skip):
-            state = _stored(collection, source.path, batch, mode, state, as_text=as_text)
+            state = writer.store(batch, state)
             if progress:
                 progress(state)
     except VicinalError as error:
@@ -87,39 +89,55 @@ def _after(batches: Iterator[Batch], skip: int) -> Iterator[Batch]:
         skip = 0
 
 
-def _stored(collection: Collection, path: Path, batch: Batch, mode: Mode, state: Loaded, *, as_text: bool) -> Loaded:
-    n_read = len(batch)
-    if batch.ids is not None and mode == "replace":
-        batch = _latest(batch)
-    ids: list[int | str] | None = batch.ids
-    if ids is not None and as_text:
+class _Writer:
+    """Stores batches in one collection."""
+
+    def __init__(self, collection: Collection, source: Source, mode: Mode) -> None:
+        info = collection.info()
+        self.collection = collection
+        self.source = source
+        self.replace = mode == "replace"
         # A file's bare numbers may stand for text; a collection has one type of id.
-        ids = [str(identity) if type(identity) is int else identity for identity in ids]
-    vectors: object = batch.vectors
-    if batch.vectors is not None and set(batch.vectors) == {ONLY}:
-        vectors = batch.vectors[ONLY]
-    write = collection.upsert if ids is not None and mode == "replace" else collection.add
-    try:
-        write(
-            ids=ids,
-            vectors=vectors,
-            documents=batch.documents,
-            metadata=batch.metadata if batch.metadata is not None or not _bare(batch) else [{}] * len(batch),
-            expires=batch.expires,
+        self.ids_are_text = info["id_type"] == "str"
+        # Rows of an export that have no vector stay without one, whatever the embedder.
+        self.fields = [
+            name for name, entry in source.spec.fields.items() if source.spec.has_vectors and entry.dim is not None
+        ] if source.spec else []  # fmt: skip
+
+    def store(self, batch: Batch, state: Loaded) -> Loaded:
+        """Write one batch, and return what has been stored with it."""
+        n_read = len(batch)
+        if batch.ids is not None and self.replace:
+            batch = _latest(batch)
+        write = self.collection.upsert if batch.ids is not None and self.replace else self.collection.add
+        try:
+            write(
+                ids=self._ids(batch),
+                vectors=self._vectors(batch),
+                documents=batch.documents,
+                metadata=batch.metadata,
+                expires=batch.expires,
+            )
+        except VicinalError as error:
+            raise _extended(error, f"{_place(self.source.path, batch, error)}: {error}") from error
+        return Loaded(
+            rows=state.rows + n_read,
+            batches=state.batches + 1,
+            repeated=state.repeated + n_read - len(batch),
+            generated_ids=batch.ids is None,
+            done=batch.done,
         )
-    except VicinalError as error:
-        raise _extended(error, f"{_place(path, batch, error)}: {error}") from error
-    return Loaded(
-        rows=state.rows + n_read,
-        batches=state.batches + 1,
-        repeated=state.repeated + n_read - len(batch),
-        generated_ids=ids is None,
-        done=batch.done,
-    )
 
+    def _ids(self, batch: Batch) -> list[Id] | None:
+        if batch.ids is None or not self.ids_are_text:
+            return batch.ids
+        return [str(identity) if type(identity) is int else identity for identity in batch.ids]
 
-def _bare(batch: Batch) -> bool:
-    return batch.ids is None and batch.vectors is None and batch.documents is None
+    def _vectors(self, batch: Batch) -> object:
+        if batch.vectors is not None and set(batch.vectors) == {ONLY}:
+            return batch.vectors[ONLY]
+        missing: dict[str, VectorColumn] = {name: [None] * len(batch) for name in self.fields}
+        return {**missing, **(batch.vectors or {})} or None
 
 
 def _latest(batch: Batch) -> Batch:

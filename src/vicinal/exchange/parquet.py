@@ -114,12 +114,16 @@ class ParquetTable:
     def _is_field(self, name: str) -> bool:
         return self.spec is not None and name.startswith(VECTOR_PREFIX)
 
-    def _documents(self, rows: list[dict[str, object]], plain: dict[str, list[object]], where: str) -> list[str | None] | None:
+    def _documents(
+        self, rows: list[dict[str, object]], plain: dict[str, list[object]], where: str
+    ) -> list[str | None] | None:
         if self.spec is not None:
             return cast("list[str | None]", plain["document"])
         return [self.roles.document(row, where) for row in rows] if self.roles.text else None
 
-    def _metadata(self, rows: list[dict[str, object]], plain: dict[str, list[object]]) -> list[dict[str, object]] | None:
+    def _metadata(
+        self, rows: list[dict[str, object]], plain: dict[str, list[object]]
+    ) -> list[dict[str, object]] | None:
         if self.spec is not None:
             return [decode_metadata(cast("str | None", text)) for text in plain[METADATA]]
         return [self.roles.properties(row) for row in rows] if self.roles.metadata else None

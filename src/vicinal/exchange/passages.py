@@ -32,10 +32,10 @@ class Passage:
 
 
 def passages(text: str, target: int = TARGET_CHARACTERS) -> list[Passage]:
-    """Return the passages of a text in order; blank ones are left out.
+    r"""Return the passages of a text in order; blank ones are left out.
 
-    >>> passages("# Paint\\n\\nDries fast.\\n\\n# Brush\\n\\nSoft.")
-    [Passage(title='Paint', text='# Paint\\n\\nDries fast.'), Passage(title='Brush', text='# Brush\\n\\nSoft.')]
+    >>> passages("# Paint\n\nDries fast.\n\n# Brush\n\nSoft.")
+    [Passage(title='Paint', text='# Paint\n\nDries fast.'), Passage(title='Brush', text='# Brush\n\nSoft.')]
     """
     return [
         Passage(title, body) for title, section in _sections(text) for body in _grouped(section, target) if body.strip()

@@ -6,8 +6,8 @@ import difflib
 from typing import TYPE_CHECKING, Final
 
 from vicinal.errors import InvalidInput, NotFound
-from vicinal.exchange.arrays import NumpyArray, VectorRecords
 from vicinal.exchange.archive import NumpyArchive
+from vicinal.exchange.arrays import NumpyArray, VectorRecords
 from vicinal.exchange.columns import Columns
 from vicinal.exchange.delimited import Delimited
 from vicinal.exchange.folder import TEXT_SUFFIXES, TextFiles
@@ -40,11 +40,15 @@ _HEADERLESS: Final = {"fvecs", "bvecs", "ivecs"}
 
 
 def open_source(
-    path: Path, *, columns: Columns | None = None, format: str | None = None, number: bool = False  # noqa: A002
+    path: Path,
+    *,
+    columns: Columns | None = None,
+    file_format: str | None = None,
+    number: bool = False,
 ) -> Source:
     """Return a reader for a file or a folder of text files.
 
-    `format` overrides the name's ending. `number` makes the position of a row, from 0, the id of a file
+    `file_format` overrides the name's ending. `number` makes the position of a row, from 0, the id of a file
     of bare vectors. Raises NotFound naming a similar file, and InvalidInput for what cannot be read.
     """
     columns = columns or Columns()
@@ -53,10 +57,10 @@ def open_source(
         hint = f"; did you mean {close!r}?" if close else ""
         message = f"no file or folder {str(path)!r}{hint}"
         raise NotFound(message)
-    if format is not None and format not in FORMATS:
-        message = f"format {format!r} is not one of {', '.join(FORMATS)}"
+    if file_format is not None and file_format not in FORMATS:
+        message = f"format {file_format!r} is not one of {', '.join(FORMATS)}"
         raise InvalidInput(message)
-    kind = "text" if path.is_dir() else _kind(path, format)
+    kind = "text" if path.is_dir() else _kind(path, file_format)
     if kind in ("npy", "npz", *_HEADERLESS, "text") and _named(columns, kind):
         message = f"{path.name}: a file of this kind has no columns to choose"
         raise InvalidInput(message)

@@ -31,16 +31,17 @@ class Field:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spec:
-    """A collection without its rows."""
+    """A collection without its rows. `has_vectors` is False where an export left the vectors out."""
 
     collection: str
     fields: dict[str, Field] = field(default_factory=dict)
     embedder: str | None = None
     quantize: str | None = None
     id_type: str | None = None
+    has_vectors: bool = True
 
     @classmethod
-    def of(cls, collection: Collection) -> Spec:
+    def of(cls, collection: Collection, *, has_vectors: bool = True) -> Spec:
         """Return the specification of a stored collection."""
         info = collection.info()
         entries = cast("list[dict[str, object]]", info["fields"])
@@ -48,13 +49,16 @@ class Spec:
             collection=collection.name,
             fields={
                 str(entry["name"]): Field(
-                    dim=cast("int | None", entry["dim"]), dtype=str(entry["dtype"]), metric=str(entry["metric"])
+                    dim=cast("int | None", entry["dim"]),
+                    dtype=str(entry["dtype"]),
+                    metric=str(entry["metric"]),
                 )
                 for entry in entries
             },
             embedder=cast("str | None", info.get("embedder")),
             quantize=cast("str | None", info.get("quantize")),
             id_type=cast("str | None", info.get("id_type")),
+            has_vectors=has_vectors,
         )
 
     def to_dict(self) -> dict[str, object]:
@@ -69,6 +73,7 @@ class Spec:
             "embedder": self.embedder,
             "quantize": self.quantize,
             "id_type": self.id_type,
+            "has_vectors": self.has_vectors,
         }
 
     @classmethod
@@ -95,5 +100,10 @@ class Spec:
         if not all(text is None or isinstance(text, str) for text in optional.values()):
             raise TypeError(optional)
         return cls(
-            collection=str(header["collection"]), fields=fields, **cast("dict[str, str | None]", optional)
+            collection=str(header["collection"]),
+            fields=fields,
+            has_vectors=header["has_vectors"] is True,
+            embedder=cast("str | None", optional["embedder"]),
+            quantize=cast("str | None", optional["quantize"]),
+            id_type=cast("str | None", optional["id_type"]),
         )

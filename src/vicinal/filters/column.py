@@ -123,9 +123,7 @@ class Column:
         if len(elements) > 2 * len(codes) + _SPARE_VALUES:
             elements, element_codes = elements.merged(codes.values)
             codes = Grown(element_codes)
-        return self._with(
-            _tags=tags, _arrays=arrays, _rows=rows, _codes=codes, strings=strings, elements=elements
-        )
+        return self._with(_tags=tags, _arrays=arrays, _rows=rows, _codes=codes, strings=strings, elements=elements)
 
     def _joined(self, more: Encoded, join: _Join) -> tuple[Grown | None, dict[Tag, Grown]]:
         """Join tags and arrays with those of more rows, filling up what only one side has."""

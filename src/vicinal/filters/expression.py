@@ -128,9 +128,7 @@ class Field:
 
     def _refuse(self, *_: object) -> NoReturn:
         name = format_path(self._path)
-        raise InvalidFilter(
-            f"the field {shorten(name)} alone is not a condition; compare it, and {_PARENTHESES}"
-        )
+        raise InvalidFilter(f"the field {shorten(name)} alone is not a condition; compare it, and {_PARENTHESES}")
 
     __and__ = __rand__ = __or__ = __ror__ = __invert__ = __bool__ = _refuse
 

@@ -48,9 +48,7 @@ def _entry(key: object, value: object, depth: int) -> Node:
         if key in _OPERATORS:
             raise InvalidFilter(f"{key} belongs under a field: {{field: {{{key!r}: …}}}}")
         hint = _closest(key, _GROUPS)
-        raise InvalidFilter(
-            f"unknown operator {shorten(key)} at the top level{hint}; these are {_listed(_GROUPS)}"
-        )
+        raise InvalidFilter(f"unknown operator {shorten(key)} at the top level{hint}; these are {_listed(_GROUPS)}")
     return _field(parse_path(key), value, depth)
 
 
@@ -101,9 +99,7 @@ def _operand(value: object) -> object:
         return value
     text = value["$datetime"]
     if len(value) != 1 or not isinstance(text, str):
-        raise InvalidFilter(
-            f"a datetime is written {{'$datetime': '2024-05-01T00:00:00Z'}}, got {shorten(value)}"
-        )
+        raise InvalidFilter(f"a datetime is written {{'$datetime': '2024-05-01T00:00:00Z'}}, got {shorten(value)}")
     return parse_datetime(text)
 
 

@@ -66,9 +66,7 @@ def format_path(path: Path) -> str:
 
 def sql_path(path: Path) -> str:
     """Return the path as the SQL filter text spells it."""
-    return ".".join(
-        key if _PLAIN_SQL.fullmatch(key) and key.lower() not in RESERVED else _quoted(key) for key in path
-    )
+    return ".".join(key if _PLAIN_SQL.fullmatch(key) and key.lower() not in RESERVED else _quoted(key) for key in path)
 
 
 def _quoted(key: str) -> str:

@@ -93,9 +93,7 @@ def _parts(pattern: str) -> list[_Part]:
         elif char == "\\":
             escaped = next(characters, None)
             if escaped is None:
-                raise InvalidFilter(
-                    f"the like pattern {shorten(pattern)} ends in a lone backslash; double it"
-                )
+                raise InvalidFilter(f"the like pattern {shorten(pattern)} ends in a lone backslash; double it")
             parts[-1].append(escaped)
         else:
             parts[-1].append(char)

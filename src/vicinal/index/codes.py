@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Bits", "Codes", "MinimumL1"]
 
 _CHUNK_BYTES = 1 << 21
-_PASS_BYTES = 1 << 18
+_PASS_BYTES = 1 << 19
 _SIGN = np.uint8(128)
 
 

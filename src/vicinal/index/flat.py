@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 __all__ = ["search_flat"]
 
-_SCRATCH_ELEMENTS = 1 << 20
-"""Raw numbers held at once per thread: 4 MB."""
+_SCRATCH_ELEMENTS = 1 << 21
+"""Raw numbers held at once per thread: 8 MB."""
 _GATHER_SHARE = 0.1
 """Where a smaller share of the rows passes the mask, those rows are copied out and scanned alone."""
 _BATCH_DECODES = 8
@@ -64,6 +64,7 @@ def search_flat(
     the rows; matrix products (f32 cosine, dot, l2 and batches) leave that to a BLAS that has
     threads of its own. Memory: some megabytes per thread plus the candidates.
 
+    >>> from vicinal.vectors import VectorSpec
     >>> block = Block(0, np.float32([[0, 0], [3, 4], [1, 0]]))
     >>> search_flat([block], np.float32([[0, 0]]), VectorSpec(dim=2, metric="l1"), k=2)
     [(array([0, 2]), array([0., 1.], dtype=float32))]

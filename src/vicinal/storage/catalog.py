@@ -47,6 +47,7 @@ class CollectionRecord:
     extra: dict[str, object] = field(default_factory=dict)
 
     def field_named(self, name: str) -> FieldRecord | None:
+        """Return the vector field of that name."""
         return next((found for found in self.fields if found.name == name), None)
 
 

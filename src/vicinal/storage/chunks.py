@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, cast
 
 import apsw
 import numpy as np
@@ -27,7 +27,7 @@ class Chunk(NamedTuple):
     """A chunk without its vectors: which rows its slots hold, and which of them are live."""
 
     first: int
-    count: int
+    written: int
     alive: int
     live: NDArray[np.bool_]
     rows: NDArray[np.int64]
@@ -59,13 +59,13 @@ def append(
         capacity = capacity_of(slot, len(vectors) - done, row_bytes)
         part = vectors[done : done + capacity]
         key = first_key(field) + slot
-        data = memoryview(part).cast("B")
+        data = _bytes_of(part)
         if len(part) == capacity:
             session.connection.execute("insert into vicinal_vector(key, data) values (?, ?)", (key, data))
         else:
             blank = apsw.zeroblob(capacity * row_bytes)
             session.connection.execute("insert into vicinal_vector(key, data) values (?, ?)", (key, blank))
-            with session.connection.blob_open("main", "vicinal_vector", "data", key, True) as blob:  # noqa: FBT003
+            with session.connection.blob_open("main", "vicinal_vector", "data", key, True) as blob:
                 blob.write(data)
         live = np.ones(len(part), np.bool_)
         session.connection.execute(
@@ -100,9 +100,9 @@ def _fill_tail(
     if taken <= 0 or number_of(key) + count != first_slot:
         return 0
     live, old_rows = _unpacked(found[0][3], found[0][4], count)
-    with session.connection.blob_open("main", "vicinal_vector", "data", key, True) as blob:  # noqa: FBT003
+    with session.connection.blob_open("main", "vicinal_vector", "data", key, True) as blob:
         blob.seek(count * vectors.shape[1] * vectors.itemsize)
-        blob.write(memoryview(vectors[:taken]).cast("B"))
+        blob.write(_bytes_of(vectors[:taken]))
     live = np.concatenate([live, np.ones(taken, np.bool_)])
     sums = cast("bytes", found[0][5]) + checksums(vectors[:taken], first_slot).tobytes()
     session.connection.execute("update vicinal_chunk set sums = ? where key = ?", (sums, key))
@@ -116,7 +116,13 @@ def checksums(vectors: NDArray[np.generic], first_slot: int) -> NDArray[np.uint3
     if data.shape[1] % 4:
         data = np.pad(data, ((0, 0), (0, -data.shape[1] % 4)))
     slots = np.arange(first_slot, first_slot + len(vectors), dtype=np.uint64)
-    return np.bitwise_xor.reduce(data.view("<u4"), axis=1) ^ (slots * np.uint64(0x9E3779B1)).astype("<u4")
+    folded: NDArray[np.uint32] = np.bitwise_xor.reduce(data.view("<u4"), axis=1)
+    folded ^= (slots * np.uint64(0x9E3779B1)).astype("<u4")
+    return folded
+
+
+def _bytes_of(vectors: NDArray[np.generic]) -> memoryview:
+    return memoryview(cast("Any", vectors)).cast("B")
 
 
 def _packed(live: NDArray[np.bool_], rows: NDArray[np.int64]) -> tuple[bytes, bytes]:
@@ -173,7 +179,12 @@ def changed(session: Session, field: int, since: int) -> Iterator[Chunk]:
     else:
         found = session.connection.execute(sql + "field = ? and version > ? order by key", (field, since))
     for key, count, alive, live, rows in found:
-        yield Chunk(number_of(cast("int", key)), cast("int", count), cast("int", alive), *_unpacked(live, rows, cast("int", count)))
+        yield Chunk(
+            number_of(cast("int", key)),
+            cast("int", count),
+            cast("int", alive),
+            *_unpacked(live, rows, cast("int", count)),
+        )
 
 
 class Reader:
@@ -192,11 +203,11 @@ class Reader:
         key = self._base + first
         try:
             if self._blob is None:
-                self._blob = self._connection.blob_open("main", "vicinal_vector", "data", key, False)  # noqa: FBT003
+                self._blob = self._connection.blob_open("main", "vicinal_vector", "data", key, False)
             else:
                 self._blob.reopen(key)
             self._blob.seek(offset * self._spec.row_bytes)
-            self._blob.read_into(memoryview(out).cast("B"))
+            self._blob.read_into(_bytes_of(out))
         except (apsw.SQLError, ValueError) as error:
             message = f"the vectors of slots {first + offset} to {first + offset + len(out) - 1} are missing"
             raise Corrupted(message) from error
@@ -225,11 +236,12 @@ class Reader:
         return first, first + cast("int", found[1])
 
     def close(self) -> None:
+        """Close the blob handle."""
         if self._blob is not None:
             self._blob.close()
             self._blob = None
 
-    def __enter__(self) -> Reader:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -253,7 +265,9 @@ def sparse(session: Session, field: int, limit: int) -> list[int]:
 
     The last chunk may still grow; it is left alone unless nothing in it is live.
     """
-    last = session.run("select max(key) from vicinal_chunk where key between ? and ?", (first_key(field), last_key(field)))
+    last = session.run(
+        "select max(key) from vicinal_chunk where key between ? and ?", (first_key(field), last_key(field))
+    )
     found = session.run(
         "select key from vicinal_chunk where field = ? and alive * 5 < count * 4 and capacity > 0 "
         "and (key < ? or alive = 0) limit ?",
@@ -281,9 +295,7 @@ def drop(session: Session, field: int, first: int, version: int) -> None:
 
 def purge_stubs(session: Session, field: int) -> None:
     """Delete the stubs of dropped chunks; readers of older versions must then load anew."""
-    session.run(
-        "delete from vicinal_chunk where field = ? and alive * 5 < count * 4 and capacity = 0", (field,)
-    )
+    session.run("delete from vicinal_chunk where field = ? and alive * 5 < count * 4 and capacity = 0", (field,))
 
 
 def count_stubs(session: Session, field: int) -> int:

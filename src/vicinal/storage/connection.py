@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import apsw
 
@@ -17,14 +18,16 @@ from vicinal.errors import (
     UnsupportedVersion,
     shorten,
 )
-from vicinal.settings import Settings
 from vicinal.storage.failures import translating
 from vicinal.storage.schema import APPLICATION_ID, PAGE_BYTES, check_format
+
+if TYPE_CHECKING:
+    from vicinal.settings import Settings
 
 MEMORY: Final = ":memory:"
 _HEADER: Final = b"SQLite format 3\x00"
 _SAFE_SQLITE: Final = 3_051_003  # the first release without the WAL-reset race
-_CHECKPOINT_BYTES: Final = 16 << 20
+_CHECKPOINT_BYTES: Final = 4 << 20
 _CACHE_BYTES: Final = 32 << 20
 _JOURNAL_KEPT_BYTES: Final = 64 << 20
 
@@ -39,6 +42,7 @@ class Target:
 
     @property
     def in_memory(self) -> bool:
+        """Whether it is gone when closed."""
         return self.path == MEMORY
 
 
@@ -92,9 +96,7 @@ def _check_header(file: Path) -> None:
         raise NotADatabase(message)
     owner = int.from_bytes(head[68:72], "big")
     if owner not in (0, APPLICATION_ID):
-        message = (
-            f"{str(file)!r} belongs to another application (application_id 0x{owner:08x}); it was left untouched"
-        )
+        message = f"{str(file)!r} belongs to another application (application_id 0x{owner:08x}); it was left untouched"
         raise NotADatabase(message)
 
 
@@ -119,10 +121,10 @@ def connect(target: Target, settings: Settings) -> apsw.Connection:
         connection = _open(target)
         try:
             connection.set_busy_timeout(int(settings.timeout * 1000))
+            check_format(connection)  # first: a file of a newer vicinal stays as it is
             _apply_policy(connection, target, settings)
-            check_format(connection)
         except BaseException:
-            connection.close(True)  # noqa: FBT003 - apsw's positional `force`
+            connection.close(True)
             raise
     return connection
 
@@ -147,10 +149,24 @@ def _apply_policy(connection: apsw.Connection, target: Target, settings: Setting
             run(f"pragma page_size = {PAGE_BYTES}").fetchall()
             run("pragma auto_vacuum = incremental").fetchall()
         if not target.in_memory:
-            run("pragma journal_mode = wal").fetchall()
+            _use_log(connection, settings.timeout)
         run(f"pragma synchronous = {'full' if settings.durability == 'full' else 'normal'}").fetchall()
         page_bytes = int(run("pragma page_size").get)
         connection.wal_autocheckpoint(max(1, _CHECKPOINT_BYTES // page_bytes))
         run(f"pragma journal_size_limit = {_JOURNAL_KEPT_BYTES}").fetchall()
     run(f"pragma cache_size = {-_CACHE_BYTES // 1024}").fetchall()
     run("pragma temp_store = memory").fetchall()
+
+
+def _use_log(connection: apsw.Connection, seconds: float) -> None:
+    """Switch to the write-ahead log. Several processes may create one file: SQLite does not wait here."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            connection.execute("pragma journal_mode = wal").fetchall()
+        except apsw.BusyError:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(0.002)
+        else:
+            return

@@ -14,9 +14,7 @@ if TYPE_CHECKING:
     from vicinal.storage.session import Session
 
 
-def copy_pages(
-    session: Session, path: str, pages_at_once: int, progress: Callable[[int, int], None] | None
-) -> None:
+def copy_pages(session: Session, path: str, pages_at_once: int, progress: Callable[[int, int], None] | None) -> None:
     """Copy the session's database into the file `path`, synced when this returns.
 
     The copy is of one moment: the snapshot is held while pages are copied.

@@ -11,6 +11,7 @@ import os
 import sys
 import threading
 from collections import Counter
+from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from vicinal.errors import UnsafeAccess
@@ -24,7 +25,7 @@ _installed = False
 
 def _inode(path: str) -> _Inode | None:
     try:
-        status = os.stat(path)
+        status = Path(path).stat()
     except (OSError, ValueError):
         return None
     return status.st_dev, status.st_ino

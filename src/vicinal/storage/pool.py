@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import threading
-import weakref
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from vicinal.errors import Closed, Locked, ReadOnly, UnsafeAccess, Unsupported
-from vicinal.storage import guard
+from vicinal.errors import Closed, InvalidInput, Locked, ReadOnly, UnsafeAccess, Unsupported
+from vicinal.storage import fork, guard
 from vicinal.storage.connection import Target, connect
 from vicinal.storage.schema import APPLICATION_ID, migrate
 from vicinal.storage.session import Session
@@ -36,7 +34,6 @@ class _Bound:
 
 
 _bound: ContextVar[tuple[_Bound, ...]] = ContextVar("vicinal_transactions", default=())
-_pools: weakref.WeakSet[Pool] = weakref.WeakSet()
 
 
 class Pool:
@@ -56,11 +53,13 @@ class Pool:
         self._idle: list[Session] = []
         self._writer = self._open()
         self._watched = None if target.in_memory else guard.watch(target.path)
-        _pools.add(self)
 
     def _open(self) -> Session:
+        fork.refuse_unusable(self.target.path)
         connection = connect(self.target, self.settings)
-        return Session(connection, path=self.target.path, read_only=self.target.read_only)
+        session = Session(connection, path=self.target.path, read_only=self.target.read_only)
+        fork.track(session)
+        return session
 
     def _check(self) -> None:
         if self._closed:
@@ -140,9 +139,8 @@ class Pool:
         if self.target.in_memory:
             message = "a database in memory has no snapshots beside writers; read inside db.transaction()"
             raise Unsupported(message)
-        with self.reader() as session, session.reading():
-            with self._bind(session, read_only=True):
-                yield
+        with self.reader() as session, session.reading(), self._bind(session, read_only=True):
+            yield
 
     @contextmanager
     def _bind(self, session: Session, *, read_only: bool = False) -> Iterator[None]:
@@ -184,6 +182,8 @@ class Pool:
         return self._open()
 
     def _give_back(self, session: Session) -> None:
+        if os.getpid() != self._pid:
+            return
         with self._idle_lock:
             if not self._closed and len(self._idle) < _IDLE_READERS:
                 self._idle.append(session)
@@ -191,9 +191,15 @@ class Pool:
         session.close()
 
     def close(self) -> None:
-        """Close every connection; waits for the write under way. A second call does nothing."""
+        """Close every connection; waits for the write under way. A second call does nothing.
+
+        Raises InvalidInput inside a transaction of this context, which would wait for itself.
+        """
         if self._closed or os.getpid() != self._pid:
             return
+        if any(bound.pool is self and bound.active and not bound.read_only for bound in _bound.get()):
+            message = f"{self.target.path!r} cannot be closed inside its own transaction: leave the with-block first"
+            raise InvalidInput(message)
         with self._write_lock:
             if self._closed:
                 return
@@ -203,21 +209,3 @@ class Pool:
             for session in (*idle, self._writer):
                 session.close()
             guard.unwatch(self._watched)
-
-    def _abandon(self) -> None:
-        """In a forked child: never let the inherited connections be closed.
-
-        Closing them would run a checkpoint of the parent's file without the parent's locks, so
-        the objects are made immortal instead.
-        """
-        for session in (*self._idle, self._writer):
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(session.connection))
-
-
-def _abandon_all() -> None:
-    for pool in list(_pools):
-        pool._abandon()  # noqa: SLF001 - the fork hook belongs to this module
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_abandon_all)

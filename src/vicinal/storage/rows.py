@@ -45,7 +45,9 @@ def unpack_slots(data: bytes, n_fields: int) -> tuple[int, ...]:
 
 
 def insert(
-    session: Session, collection: int, rows: Iterable[tuple[int, Id, bytes, int | None, str | None, str | None]]
+    session: Session,
+    collection: int,
+    rows: Iterable[tuple[int, Id, bytes, int | None, str | None, str | None]],
 ) -> bool:
     """Insert (row, id, slots, expires, metadata, document); False, and nothing inserted, where an id is taken."""
     base = first_key(collection)
@@ -61,7 +63,9 @@ def insert(
     return True
 
 
-def rewrite(session: Session, collection: int, rows: Iterable[tuple[int, bytes, int | None, str | None, str | None]]) -> None:
+def rewrite(
+    session: Session, collection: int, rows: Iterable[tuple[int, bytes, int | None, str | None, str | None]]
+) -> None:
     """Replace (row, slots, expires, metadata, document) of rows that exist; the id stays."""
     base = first_key(collection)
     session.connection.executemany(
@@ -148,12 +152,12 @@ def numbers(session: Session, collection: int, low: int = 0, high: int | None = 
         keys,
     ).fetchall()
     parts = []
-    for first, last, n in groups:
+    for first, last, n in cast("list[tuple[int, int, int]]", groups):
         if last - first + 1 == n:  # no holes: the usual case
             parts.append(np.arange(first, last + 1, dtype=np.int64))
         else:
             found = session.connection.execute("select key from vicinal_row where key between ? and ?", (first, last))
-            parts.append(np.fromiter((row[0] for row in found), np.int64, n))
+            parts.append(np.fromiter((cast("int", row[0]) for row in found), np.int64, n))
     return np.concatenate(parts) - base if parts else np.empty(0, np.int64)
 
 
@@ -230,7 +234,7 @@ def patch(
 
 def json_path(path: Sequence[str]) -> str:
     """Return the SQLite JSON path of nested keys, each quoted."""
-    return "$" + "".join(f'.{json.dumps(key, ensure_ascii=False)}' for key in path)
+    return "$" + "".join(f".{json.dumps(key, ensure_ascii=False)}" for key in path)
 
 
 def touch(session: Session, collection: int, numbers: NDArray[np.int64], version: int) -> None:

@@ -127,9 +127,7 @@ def migrate(connection: apsw.Connection) -> None:
         for statement in statements:
             connection.execute(statement).fetchall()
     if found < FORMAT:
-        connection.execute(
-            "insert or replace into vicinal_meta(key, value) values ('format', ?)", (FORMAT,)
-        ).fetchall()
+        connection.execute("insert or replace into vicinal_meta(key, value) values ('format', ?)", (FORMAT,)).fetchall()
 
 
 def first_key(owner: int) -> int:

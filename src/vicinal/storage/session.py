@@ -6,13 +6,14 @@ code runs on a pooled connection and on one that the user owns and runs SQL on.
 
 from __future__ import annotations
 
+import os
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 import apsw
 
-from vicinal.errors import InvalidInput, ReadOnly
+from vicinal.errors import InvalidInput, ReadOnly, UnsafeAccess
 from vicinal.storage.failures import translating
 from vicinal.storage.schema import format_of
 
@@ -50,6 +51,7 @@ class Session:
         self.path = path
         self.read_only = read_only
         self.lock = threading.RLock()
+        self._pid = os.getpid()
         self.private: dict[int, object] = {}
         self.stamps: dict[int, int] = {}
         self._has_schema = False
@@ -74,12 +76,12 @@ class Session:
             if self.connection.in_transaction:
                 yield
                 return
-            self.connection.execute("begin")
+            # Inside the try: Ctrl-C may arrive just when BEGIN has succeeded.
             try:
+                self.connection.execute("begin")
                 yield
             finally:
-                if self.connection.in_transaction:
-                    self.connection.execute("rollback")
+                self._roll_back()
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -95,13 +97,13 @@ class Session:
                 with self.savepoint():
                     yield
                 return
-            self.connection.execute("begin immediate")
             try:
+                self.connection.execute("begin immediate")
                 yield
+                self._check_process()
                 self.connection.execute("commit")
             except BaseException:
-                if self.connection.in_transaction:
-                    self.connection.execute("rollback")
+                self._roll_back()
                 raise
 
     @contextmanager
@@ -109,22 +111,38 @@ class Session:
         """Run the block as one atomic part of the transaction under way; SQLite's errors come through."""
         self._savepoints += 1
         name = f"vicinal_{self._savepoints}"
-        self.connection.execute(f"savepoint {name}")
+        opened = False
         try:
+            self.connection.execute(f"savepoint {name}")
+            opened = True
             yield
+            self._check_process()
             self.connection.execute(f"release {name}")
         except BaseException:
             # Some failures (disk full, I/O error) end the whole transaction by themselves.
-            if self.connection.in_transaction:
+            if opened and self._roll_back_possible():
                 self.connection.execute(f"rollback to {name}")
                 self.connection.execute(f"release {name}")
             raise
         finally:
             self._savepoints -= 1
 
+    def _check_process(self) -> None:
+        """Refuse to end, in a forked child, what the parent has begun. Raises UnsafeAccess."""
+        if os.getpid() != self._pid:
+            message = f"a transaction on {self.path!r} belongs to the process that began it, not to its forked child"
+            raise UnsafeAccess(message)
+
+    def _roll_back_possible(self) -> bool:
+        return os.getpid() == self._pid and self.connection.in_transaction
+
+    def _roll_back(self) -> None:
+        if self._roll_back_possible():
+            self.connection.execute("rollback")
+
     def run(self, sql: str, parameters: Parameters = None) -> list[tuple[apsw.SQLiteValue, ...]]:
         """Run one of vicinal's own statements to its end and return its rows."""
-        return self.connection.execute(sql, parameters).fetchall()  # type: ignore[arg-type]
+        return self.connection.execute(sql, parameters).fetchall()
 
     def run_user(
         self, sql: str, parameters: Parameters, *, in_transaction: bool
@@ -141,16 +159,24 @@ class Session:
             denied: list[str] = []
             self.connection.authorizer = _Authorizer(denied, in_transaction=in_transaction)
             try:
-                cursor = self.connection.execute(sql, parameters)  # type: ignore[arg-type]
+                cursor = self.connection.execute(sql, parameters)
                 try:
                     names = [str(column[0]) for column in cursor.get_description()]
                 except apsw.ExecutionCompleteError:
                     names = []
-                return list(cursor.fetchall()), names
+                found = list(cursor.fetchall()), names
+                if self.connection.in_transaction and not in_transaction:
+                    message = (
+                        "this SQL leaves a transaction open, which other threads would write into: use db.transaction()"
+                    )
+                    raise InvalidInput(message)
+                return found
             except apsw.AuthError as error:
                 raise InvalidInput(denied[0] if denied else str(error)) from error
             finally:
                 self.connection.authorizer = None
+                if not in_transaction:
+                    self._roll_back()
 
     def forget(self) -> None:
         """Drop what was derived from this connection's snapshot."""
@@ -161,7 +187,7 @@ class Session:
         """Close the connection; an open transaction is rolled back."""
         with self.lock:
             self.forget()
-            self.connection.close(True)  # noqa: FBT003 - apsw's positional `force`
+            self.connection.close(True)
 
 
 class _Authorizer:
@@ -172,7 +198,12 @@ class _Authorizer:
         self._in_transaction = in_transaction
 
     def __call__(
-        self, operation: int, first: str | None, second: str | None, _database: str | None, trigger: str | None
+        self,
+        operation: int,
+        first: str | None,
+        second: str | None,
+        _database: str | None,
+        trigger: str | None,
     ) -> int:
         if operation in _WRITES and any(
             name is not None and name.startswith(_RESERVED) for name in (first, second if trigger is None else None)
@@ -183,8 +214,6 @@ class _Authorizer:
             )
             return apsw.SQLITE_DENY
         if operation == apsw.SQLITE_TRANSACTION and self._in_transaction:
-            self._denied.append(
-                f"{first} inside db.transaction(): leave its with-block to commit, raise to roll back"
-            )
+            self._denied.append(f"{first} inside db.transaction(): leave its with-block to commit, raise to roll back")
             return apsw.SQLITE_DENY
         return apsw.SQLITE_OK

@@ -30,6 +30,7 @@ def distances(query: NDArray[Any], vectors: NDArray[Any], spec: VectorSpec) -> N
     differences, hamming the number of differing bits. A zero vector has cosine distance 1.
     Cost: about 0.5 us per row of 256 dimensions; memory for temporaries is bounded.
 
+    >>> from vicinal.vectors import VectorSpec
     >>> distances(np.float32([3, 4]), np.float32([[0, 0]]), VectorSpec(dim=2, metric="l2"))
     array([5.])
     """

@@ -32,6 +32,7 @@ def parse_vectors(value: object, spec: VectorSpec, *, quantize: Quantize | None 
 
     The result may be `value` itself, or share its memory: copy before writing to it.
 
+    >>> from vicinal.vectors import VectorSpec
     >>> parse_vectors("[1, 2, 3]", VectorSpec(dim=3))
     array([[1., 2., 3.]], dtype=float32)
     """
@@ -53,6 +54,7 @@ def parse_vectors(value: object, spec: VectorSpec, *, quantize: Quantize | None 
 def parse_vector(value: object, spec: VectorSpec, *, quantize: Quantize | None = None) -> NDArray[Any]:
     """Return exactly one vector as (width,) in the storage type of `spec`; see `parse_vectors`.
 
+    >>> from vicinal.vectors import VectorSpec
     >>> parse_vector([1, 2], VectorSpec(dim=2, dtype="i8"))
     array([1, 2], dtype=int8)
     """
@@ -107,8 +109,7 @@ def _from_bytes(value: bytes | bytearray | memoryview, spec: VectorSpec, name: s
     size = memoryview(value).nbytes
     if not size or size % spec.row_bytes:
         raise InvalidVector(
-            f"{name}wrong number of bytes: expected {spec.row_bytes} per vector "
-            f"({spec.dtype} x {spec.dim}), got {size}"
+            f"{name}wrong number of bytes: expected {spec.row_bytes} per vector ({spec.dtype} x {spec.dim}), got {size}"
         )
     return np.frombuffer(value, spec.storage_dtype.newbyteorder("<")).reshape(-1, spec.width)
 

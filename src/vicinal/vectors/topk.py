@@ -35,9 +35,8 @@ def smallest_with_ties(keys: NDArray[Any], k: int) -> NDArray[np.int64]:
     """
     if k <= 0:
         return np.empty(0, np.int64)
+    chosen = np.arange(len(keys))
     if len(keys) > k:
         chosen = np.flatnonzero(keys <= np.partition(keys, k - 1)[k - 1])
-    else:
-        chosen = np.arange(len(keys))
     order = np.argsort(keys[chosen], kind="stable")
     return chosen[order].astype(np.int64, copy=False)

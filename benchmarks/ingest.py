@@ -1,0 +1,177 @@
+"""Rows per second of durable inserts in batches, beside sqlite-vec and zvec; file sizes; tenants.
+
+python benchmarks/ingest.py --vectors sentences.npy --attributes attributes.npz
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import time
+from pathlib import Path
+
+from harness import Data, Results, folder, load, options
+
+import vicinal
+
+BATCH = 1000
+
+
+def vicinal_rows(data: Data, path: Path) -> float:
+    n = len(data.vectors)
+    with vicinal.connect(path, maintenance=False) as db:
+        docs = db.collection("sentences", dim=data.vectors.shape[1])
+        started = time.perf_counter()
+        for start in range(0, n, BATCH):
+            end = min(n, start + BATCH)
+            docs.add(
+                ids=[f"s{row:07d}" for row in range(start, end)],
+                vectors=data.vectors[start:end],
+                metadata=data.metadata(start, end),
+            )
+        return time.perf_counter() - started
+
+
+def sqlite_vec_rows(data: Data, path: Path) -> float:
+    """The same durability; integer keys, metadata columns; no string ids, text or versions."""
+    import apsw
+    import sqlite_vec
+
+    n, dim = data.vectors.shape
+    connection = apsw.Connection(str(path))
+    connection.enable_load_extension(True)
+    connection.load_extension(sqlite_vec.loadable_path())
+    connection.execute("pragma journal_mode = wal").fetchall()
+    connection.execute("pragma synchronous = full").fetchall()
+    connection.execute(
+        f"create virtual table v using vec0(embedding float[{dim}] distance_metric=cosine, source int, nwords int)"
+    )
+    started = time.perf_counter()
+    for start in range(0, n, BATCH):
+        end = min(n, start + BATCH)
+        rows = data.metadata(start, end)
+        connection.execute("begin immediate")
+        connection.executemany(
+            "insert into v(rowid, embedding, source, nwords) values (?, ?, ?, ?)",
+            (
+                (
+                    row,
+                    memoryview(data.vectors[row]).cast("B"),
+                    rows[row - start]["source"],
+                    rows[row - start]["nwords"],
+                )
+                for row in range(start, end)
+            ),
+        )
+        connection.execute("commit")
+    taken = time.perf_counter() - started
+    connection.execute("pragma wal_checkpoint(truncate)").fetchall()
+    connection.close()
+    return taken
+
+
+def zvec_rows(data: Data, path: Path) -> float:
+    """Flat storage, flushed at the end only: it offers no durable batch."""
+    import zvec
+
+    n, dim = data.vectors.shape
+    schema = zvec.CollectionSchema(
+        name="sentences",
+        fields=[
+            zvec.FieldSchema("source", zvec.DataType.INT64),
+            zvec.FieldSchema("nwords", zvec.DataType.INT64),
+        ],
+        vectors=zvec.VectorSchema(
+            "v",
+            zvec.DataType.VECTOR_FP32,
+            dim,
+            index_param=zvec.FlatIndexParam(metric_type=zvec.MetricType.COSINE),
+        ),
+    )
+    collection = zvec.create_and_open(str(path), schema)
+    started = time.perf_counter()
+    for start in range(0, n, BATCH):
+        end = min(n, start + BATCH)
+        rows = data.metadata(start, end)
+        collection.insert(
+            [
+                zvec.Doc(f"s{row:07d}", vectors={"v": data.vectors[row]}, fields=rows[row - start])
+                for row in range(start, end)
+            ]
+        )
+    collection.flush()
+    taken = time.perf_counter() - started
+    collection.destroy()
+    return taken
+
+
+def tenants(path: Path, results: Results, n: int = 1000) -> None:
+    with vicinal.connect(path, maintenance=False) as db:
+        started = time.perf_counter()
+        for tenant in range(n):
+            db.collection(f"tenant {tenant}", dim=256).add(
+                ids=["only"], vectors=[[1.0] * 256], metadata=[{"n": tenant}]
+            )
+        taken = time.perf_counter() - started
+    size = path.stat().st_size
+    opened = []
+    for tenant in range(0, n, 20):
+        started = time.perf_counter()
+        with vicinal.connect(path) as db:
+            db.collection(f"tenant {tenant}").search([1.0] * 256)
+            opened.append((time.perf_counter() - started) * 1000)
+    results.add(
+        engine=f"{n} collections of one row",
+        rows_per_s=n / taken,
+        seconds=taken,
+        bytes_per_row=size / n,
+        open_ms_p50=sorted(opened)[len(opened) // 2],
+        open_ms_max=max(opened),
+    )
+
+
+def main() -> None:
+    parser = options(__doc__, 1_000_000)
+    parser.add_argument("--only", default="vicinal,sqlite-vec,zvec,tenants")
+    arguments = parser.parse_args()
+    data = load(arguments)
+    n, dim = data.vectors.shape
+    payload = data.vectors.nbytes + sum(
+        len(f'{{"source":{source},"nwords":{nwords}}}') for source, nwords in zip(data.source, data.nwords, strict=True)
+    )
+    results = Results(
+        f"durable inserts in batches of {BATCH}: {n:,} x {dim} ({data.origin})",
+        [
+            "engine",
+            "rows_per_s",
+            "seconds",
+            "bytes_per_row",
+            "size_ratio",
+            "vicinal_is",
+            "open_ms_p50",
+            "open_ms_max",
+        ],
+    )
+    speed: dict[str, float] = {}
+    runs = {"vicinal": vicinal_rows, "sqlite-vec": sqlite_vec_rows, "zvec": zvec_rows}
+    with folder(arguments) as base:
+        for name in [name for name in arguments.only.split(",") if name in runs]:
+            path = base / name
+            gc.collect()
+            os.sync()
+            taken = runs[name](data, path)
+            speed[name] = n / taken
+            row = {"engine": name, "rows_per_s": speed[name], "seconds": taken}
+            if path.is_file():
+                size = path.stat().st_size
+                row |= {"bytes_per_row": size / n, "size_ratio": size / payload}
+                path.unlink()
+            row["vicinal_is"] = f"{speed['vicinal'] / speed[name]:.2f}x" if "vicinal" in speed else ""
+            results.add(**row)
+        if "tenants" in arguments.only:
+            tenants(base / "tenants.db", results)
+    results.show(arguments.json, rows=n, dim=dim, batch=BATCH)
+
+
+if __name__ == "__main__":
+    main()
