@@ -5,20 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
-import numpy as np
-
 from vicinal import intake, paging
 from vicinal.encoder import Encoder
 from vicinal.errors import InvalidInput, NotFound, shorten
 from vicinal.filters import parse_filter
 from vicinal.intake import Columns
 from vicinal.request import GetRequest, SearchRequest, check_count, check_include, check_order
-from vicinal.values import check_id, check_ids, encode_metadata
+from vicinal.values import check_distinct_ids, check_id, encode_metadata
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from datetime import datetime
 
+    import numpy as np
     from numpy.typing import ArrayLike, NDArray
 
     from vicinal.backend import Backend, CollectionInfo, WriteMode
@@ -144,7 +143,10 @@ class Collection:
             metadata = [metadata] * (len(ids) if ids is not None else 0)
         columns = Columns(ids=ids, vectors=vectors, documents=documents, metadata=metadata, expires=expires, ttl=ttl)
         if rows is not None:
-            columns = intake.columns_of(rows)
+            if columns.given():
+                message = "give rows, or columns by keyword, not both"
+                raise InvalidInput(message)
+            columns = intake.columns_of(rows, patch=True)
         if columns.ids is None:
             message = "update needs ids=, rows with an id, or where="
             raise InvalidInput(message)
@@ -161,14 +163,17 @@ class Collection:
         if ids is None and where is None:
             message = "delete needs ids or where=; to delete everything, drop the collection"
             raise InvalidInput(message)
-        checked = None if ids is None else _distinct(ids)
-        return self._backend.delete(self.name, checked, parse_filter(where))
+        checked, condition = None if ids is None else check_distinct_ids(ids), parse_filter(where)
+        if checked is None and condition is None:
+            message = "an empty filter would delete every row; to delete everything, drop the collection"
+            raise InvalidInput(message)
+        return self._backend.delete(self.name, checked, condition)
 
     def _store(
         self, rows: object, columns: Columns, mode: WriteMode, progress: Callable[[int], None] | None
     ) -> list[Id]:
         if rows is not None:
-            if columns != Columns():
+            if columns.given():
                 message = "give rows, or columns by keyword, not both"
                 raise InvalidInput(message)
             columns = intake.columns_of(rows)
@@ -180,7 +185,7 @@ class Collection:
             message = f"rows of {self.name!r} need vectors={hint}"
             raise InvalidInput(message)
         batch = intake.prepare(self._info, columns, now=self._now())
-        return self._backend.write(self.name, batch, mode)
+        return self._backend.write(self.name, batch, mode) if batch.n else []
 
     def _patch(self, where: Node | None, metadata: object, unset: tuple[str, ...], expires: object, ttl: object) -> int:
         if metadata is not None and not isinstance(metadata, Mapping):
@@ -214,10 +219,10 @@ class Collection:
         """Return rows by id (in the order asked for, without those that do not exist) or by filter.
 
         order_by: a metadata field, or several; "-year" for descending; rows without it come last.
-        include: of "document", "metadata" and "vector".
+        include: of "document", "metadata", "vector" and "expires".
         """
         request = GetRequest(
-            ids=None if ids is None else tuple(_distinct(ids)),
+            ids=None if ids is None else tuple(check_distinct_ids(ids)),
             where=parse_filter(where),
             order_by=check_order(order_by),
             limit=None if limit is None else check_count(limit, "limit", 0, 1 << 62),
@@ -287,7 +292,7 @@ class Collection:
         query: a text (embedded by the collection's embedder) or a vector; `text=` and `vector=` name them.
         where: SQL text, a dict, or an `F` expression; min(k, passing) rows come back.
         recall: share of the true nearest rows to find at least; `exact=True` for all of them.
-        include: of "document", "metadata" and "vector". using: the vector field, where there are several.
+        include: of "document", "metadata", "vector" and "expires". using: the vector field, where there are several.
 
         Ties come in the order of their ids.
         """
@@ -381,11 +386,3 @@ class Collection:
         if any(entry.dim is None for entry in self._info.fields):
             self._info = self._backend.describe(self.name)
         return self._info
-
-
-def _distinct(ids: object) -> list[Id]:
-    """Return ids, one or several, without repetitions."""
-    if isinstance(ids, (str, int, np.generic)):
-        return [check_id(ids)]
-    found = ids.tolist() if isinstance(ids, np.ndarray) else list(cast("Iterable[object]", ids))
-    return check_ids(list(dict.fromkeys(found)))

@@ -12,7 +12,7 @@ from vicinal.backend import CollectionSpec, FieldSpec
 from vicinal.collection import Collection
 from vicinal.embedding import resolve
 from vicinal.engine.embedded import EmbeddedBackend
-from vicinal.errors import AlreadyExists, InvalidInput, NotFound, SpecMismatch, Unsupported, shorten
+from vicinal.errors import AlreadyExists, Closed, InvalidInput, NotFound, SpecMismatch, Unsupported, shorten
 from vicinal.settings import MAX_NAME_CHARACTERS, Settings, parse_bytes
 from vicinal.storage.connection import locate
 from vicinal.values import check_text
@@ -175,7 +175,11 @@ class Database:
         writes (`Locked` after the timeout) and do not see it.
         """
         with self._backend.transaction():
-            yield Transaction(self)
+            transaction = Transaction(self)
+            try:
+                yield transaction
+            finally:
+                transaction._ended = True  # noqa: SLF001 - of this module
 
     def execute(
         self, sql: str, parameters: Sequence[object] | Mapping[str, object] | None = None
@@ -227,11 +231,18 @@ class Transaction:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._ended = False
 
     def execute(
         self, sql: str, parameters: Sequence[object] | Mapping[str, object] | None = None
     ) -> list[tuple[object, ...]]:
-        """Run SQL as part of the transaction; savepoints are fine, ending the transaction is not."""
+        """Run SQL as part of the transaction; savepoints are fine, ending the transaction is not.
+
+        Raises Closed when the with-block has ended.
+        """
+        if self._ended:
+            message = "this transaction has ended; open another with db.transaction()"
+            raise Closed(message)
         return self._database.execute(sql, parameters)
 
 

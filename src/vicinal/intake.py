@@ -32,6 +32,10 @@ class Columns:
     expires: Any = None
     ttl: Any = None
 
+    def given(self) -> bool:
+        """Return whether any column was given."""
+        return any(getattr(self, name) is not None for name in self.__slots__)
+
     def length(self) -> int:
         """Return the number of rows; refuse columns of different lengths."""
         lengths = {}
@@ -54,6 +58,8 @@ class Columns:
 def _length(column: object, name: str) -> int:
     if isinstance(column, (str, bytes, Mapping)) or not hasattr(column, "__len__"):
         raise InvalidInput(f"{name} is a list with one entry per row, not {shorten(column)}")
+    if getattr(column, "ndim", 1) == 0:
+        raise InvalidInput(f"{name} is a list with one entry per row, not one value: {shorten(column)}")
     return len(column)
 
 
@@ -61,19 +67,20 @@ def _count(vectors: object) -> int:
     """Return how many vectors were given; a single flat one counts as one."""
     if isinstance(vectors, (str, bytes)):
         return 1
-    if not hasattr(vectors, "__len__"):
+    if not hasattr(vectors, "__len__") or getattr(vectors, "ndim", 1) == 0:
         raise InvalidVector(f"vectors is an array of shape (n, dim) or a list of vectors, not {shorten(vectors)}")
     flat = getattr(vectors, "ndim", 2) == 1 and getattr(vectors, "dtype", None) != np.object_
-    if flat or (len(vectors) and isinstance(cast("Any", vectors)[0], (int, float, np.number))):
+    if flat or isinstance(next(iter(cast("Any", vectors)), None), (int, float, np.number)):
         return 1
     return len(vectors)
 
 
-def columns_of(rows: Any) -> Columns:
+def columns_of(rows: Any, *, patch: bool = False) -> Columns:
     """Return the columns of a list of dicts, or of a pandas, polars or Arrow table.
 
     The keys id, vector, vectors, document, metadata, expires and ttl mean what they say; every other
     key is metadata. In tables, missing cells (NaN, NaT, null) are left out of the metadata.
+    patch: refuse dicts of which only some give a document or an expiry, which would remove it elsewhere.
     """
     if hasattr(rows, "to_arrow") and hasattr(rows, "columns"):
         rows = rows.to_arrow()
@@ -87,7 +94,16 @@ def columns_of(rows: Any) -> Columns:
         )
     if isinstance(rows, (str, bytes)) or not isinstance(rows, Iterable):
         raise InvalidInput(f"rows is a list of dicts or a table, not {shorten(rows)}")
-    return _of_dicts(list(rows))
+    found = list(rows)
+    columns = _of_dicts(found)
+    for name in ("document", "expires", "ttl") if patch else ():
+        without = [at for at, row in enumerate(found) if name not in row]
+        if 0 < len(without) < len(found):
+            raise InvalidInput(
+                f"rows[{without[0]}] has no {name!r}, other rows have one: update them in two calls; "
+                f"to remove it, say {name!r}: None"
+            )
+    return columns
 
 
 def _arrow_column(table: Any, name: str) -> Any:
@@ -149,7 +165,7 @@ def _of_table(columns: dict[str, Any]) -> Columns:
         name: column for name, column in columns.items() if name not in _RESERVED and not name.startswith("vector_")
     }
     n = len(next(iter(columns.values()))) if columns else 0
-    metadata: list[dict[str, object]] = [dict(_present(entry)) for entry in known.get("metadata") or [None] * n]
+    metadata: list[dict[str, object]] = [dict(_present(entry)) for entry in known.get("metadata", [None] * n)]
     for name, column in others.items():
         for row, value in zip(metadata, column, strict=True):
             if not _is_missing(value):
@@ -160,13 +176,21 @@ def _of_table(columns: dict[str, Any]) -> Columns:
         vectors=named or known.get("vector"),
         documents=None if documents is None else [None if _is_missing(text) else text for text in documents],
         metadata=metadata if others or "metadata" in known else None,
-        expires=known.get("expires"),
-        ttl=known.get("ttl"),
+        expires=_times(known.get("expires")),
+        ttl=_times(known.get("ttl")),
     )
 
 
+def _times(column: Iterable[object] | None) -> list[object] | None:
+    return None if column is None else [None if _is_missing(cell) else cell for cell in column]
+
+
 def _present(entry: object) -> Mapping[str, object]:
-    return entry if isinstance(entry, Mapping) else {}
+    if isinstance(entry, Mapping):
+        return entry
+    if _is_missing(entry):
+        return {}
+    raise InvalidInput(f"the column 'metadata' holds dicts, not {shorten(entry)}; name it otherwise, or parse it")
 
 
 def _is_missing(value: object) -> bool:
@@ -230,6 +254,8 @@ def field_vectors(entry: FieldSpec, given: Any, quantize: str | None) -> FieldVe
     if not len(at):
         return FieldVectors(vectors=np.empty((0, spec.width), spec.storage_dtype), rows=at, dim=dim)
     vectors = parse_vectors(given, spec, quantize=cast("Any", quantize))
+    if len(vectors) != len(at):
+        raise InvalidVector(f"{len(vectors)} vectors of field {entry.name!r} where {len(at)} were expected")
     return FieldVectors(vectors=np.ascontiguousarray(vectors), rows=at, dim=dim)
 
 

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     Where = str | Mapping[str, object] | Expression | Node | None
 
-Include = Literal["document", "metadata", "vector"]
-INCLUDES: Final = ("document", "metadata", "vector")
+Include = Literal["document", "metadata", "vector", "expires"]
+INCLUDES: Final = ("document", "metadata", "vector", "expires")
 
 
 def check_include(include: object) -> tuple[Include, ...]:

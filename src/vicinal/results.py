@@ -12,6 +12,8 @@ import numpy as np
 from vicinal.errors import MissingExtra
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     import pandas as pd
     import pyarrow as pa
     from numpy.typing import NDArray
@@ -29,6 +31,7 @@ class Row:
     document: str | None = None
     metadata: Metadata | None = None
     vectors: dict[str, NDArray[np.generic]] | None = None
+    expires: datetime | None = None
 
     @property
     def vector(self) -> NDArray[np.generic] | None:
@@ -55,6 +58,7 @@ class _Table(Sequence[R], Generic[R]):
     documents: list[str | None] | None = None
     metadata: list[Metadata] | None = None
     vectors: list[dict[str, NDArray[np.generic]]] | None = None
+    expires: list[datetime | None] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -81,6 +85,7 @@ class _Table(Sequence[R], Generic[R]):
             "document": self.documents[at] if self.documents is not None else None,
             "metadata": self.metadata[at] if self.metadata is not None else None,
             "vectors": self.vectors[at] if self.vectors is not None else None,
+            "expires": self.expires[at] if self.expires is not None else None,
         }
 
     def to_dicts(self) -> list[dict[str, object]]:
@@ -94,6 +99,8 @@ class _Table(Sequence[R], Generic[R]):
             columns["document"] = self.documents
         if self.metadata is not None:
             columns["metadata"] = self.metadata
+        if self.expires is not None:
+            columns["expires"] = self.expires
         if self.vectors is not None:
             names = sorted({name for row in self.vectors for name in row})
             for name in names:

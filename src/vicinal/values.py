@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final, cast
 
@@ -28,6 +28,10 @@ Id = int | str
 type_names: Final = {int: "int", str: "str"}
 INT64: Final = range(-(1 << 63), 1 << 63)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MOMENTS: Final = range(
+    (datetime.min.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1),
+    (datetime.max.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1) + 1,
+)
 _DATE_KEY: Final = "$date"
 _PLAIN: Final = frozenset({str, bool, type(None)})
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False, check_circular=False).encode
@@ -41,7 +45,11 @@ def to_microseconds(moment: datetime, where: str) -> int:
             "for example with .replace(tzinfo=datetime.timezone.utc)"
         )
         raise InvalidMetadata(message)
-    return (moment - _EPOCH) // timedelta(microseconds=1)
+    found = int((moment - _EPOCH) // timedelta(microseconds=1))
+    if not _MOMENTS.start <= found < _MOMENTS.stop:
+        message = f"{where}: {moment!s} lies outside the years 1 to 9999 in UTC"
+        raise InvalidMetadata(message)
+    return found
 
 
 def from_microseconds(value: int) -> datetime:
@@ -115,6 +123,18 @@ def _check_str_id(identity: str, position: int) -> None:
     check_text(identity, f"ids[{position}]", MAX_ID_BYTES, InvalidId)
 
 
+def check_distinct_ids(ids: object) -> list[Id]:
+    """Return ids, one or several, without repetitions. Raises InvalidId."""
+    if isinstance(ids, (str, int, np.generic)):
+        return [check_id(ids)]
+    if isinstance(ids, np.ndarray):
+        ids = ids.tolist()
+    if isinstance(ids, (bytes, bytearray, Mapping)) or not isinstance(ids, Iterable):
+        message = f"ids is one id, or a list of ids, not {shorten(ids)}"
+        raise InvalidId(message)
+    return check_ids(list(dict.fromkeys(check_id(identity, f"ids[{at}]") for at, identity in enumerate(ids))))
+
+
 def check_id(identity: object, where: str = "id") -> Id:
     """Return one id as a Python value. Raises InvalidId."""
     if isinstance(identity, np.generic):
@@ -170,7 +190,7 @@ def _normalise(value: object, where: str, depth: int) -> object:
     if depth > MAX_METADATA_DEPTH:
         message = f"{where} is nested more than {MAX_METADATA_DEPTH} deep"
         raise InvalidMetadata(message)
-    if isinstance(value, (np.generic, np.ndarray)) and not isinstance(value, np.void):
+    if isinstance(value, (np.generic, np.ndarray)) and value.dtype.kind not in "mMV":  # datetime64 has no zone
         value = value.tolist()
     match value:
         case None | bool() | str():

@@ -42,7 +42,9 @@ def write(path, text, **options):
 
 
 def test_jsonl_takes_conventional_names(tmp_path):
-    path = write(tmp_path / "a.jsonl", '{"_id": "x", "text": "hello", "emb": [1, 2], "year": 2024, "metadata": {"a": 1}}\n')
+    path = write(
+        tmp_path / "a.jsonl", '{"_id": "x", "text": "hello", "emb": [1, 2], "year": 2024, "metadata": {"a": 1}}\n'
+    )
     assert read(path) == [("x", "hello", {"a": 1, "year": 2024}, [1, 2])]
 
 
@@ -99,7 +101,7 @@ def test_bytes_that_are_no_text_are_named(tmp_path):
 def test_misspelt_column_is_refused_with_the_nearest(tmp_path):
     path = write(tmp_path / "a.jsonl", '{"id": 1, "abstract": "x"}\n')
     with pytest.raises(InvalidInput, match="did you mean 'abstract'"):
-        read(path, columns=Columns(text=("abstrakt",)))
+        read(path, columns=Columns(text=("abstractx",)))
 
 
 # --- CSV
@@ -290,7 +292,9 @@ def test_null_in_a_vector_is_named(tmp_path):
 
 
 def test_damaged_parquet_is_refused(tmp_path):
-    pq.write_table(pa.table({"id": list(range(1000)), "emb": [[float(n)] for n in range(1000)]}), tmp_path / "a.parquet")
+    pq.write_table(
+        pa.table({"id": list(range(1000)), "emb": [[float(n)] for n in range(1000)]}), tmp_path / "a.parquet"
+    )
     data = (tmp_path / "a.parquet").read_bytes()
     (tmp_path / "a.parquet").write_bytes(data[: len(data) // 2])
     with pytest.raises(InvalidInput, match="not a whole Parquet file"):
@@ -322,7 +326,7 @@ def test_single_text_file(tmp_path):
 
 def test_text_file_that_is_no_text_is_named(tmp_path):
     (tmp_path / "a.txt").write_bytes(b"one\ntwo\xff\n")
-    with pytest.raises(InvalidInput, match="a.txt, line 2: not UTF-8"):
+    with pytest.raises(InvalidInput, match=r"a\.txt, line 2: not UTF-8"):
         read(tmp_path)
 
 

@@ -34,9 +34,10 @@ DATABASE_SUFFIXES = {".db", ".sqlite", ".sqlite3", ".vicinal"}
 
 def _collection_names(context: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
     """Complete the name of a collection, once the database has been typed."""
-    path = context.params.get("database")
+    # An unfinished command line leaves its words unparsed in `args`.
+    path = context.params.get("database") or next(iter(context.args), "")
     try:
-        with open_existing(Path(path or ""), read_only=True) as database:
+        with open_existing(Path(path), read_only=True) as database:
             return [name for name in database.collections() if name.startswith(incomplete)]
     except (VicinalError, OSError):
         return []

@@ -39,8 +39,6 @@ class Program(click.Group):
             return super().main(args, standalone_mode=False, **extra)
         try:
             code = super().main(args, standalone_mode=False, **extra)
-        except BrokenPipeError:
-            _leave_broken_pipe()
         except click.Abort:
             self._fail("interrupted", INTERRUPTED)
         except click.exceptions.NoArgsIsHelpError as error:
@@ -60,9 +58,18 @@ class Program(click.Group):
             )
         sys.exit(code if isinstance(code, int) else 0)
 
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401
+        """Run the command of a parsed line; Ctrl-C counts as click's Abort."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            raise click.Abort from error
+
     def _fail(self, message: str, code: int) -> NoReturn:
         if self.debug:
             traceback.print_exc()
+        if code == INTERRUPTED and sys.stderr.isatty():
+            click.echo(err=True)  # the terminal shows ^C and stays on that line
         click.echo(f"error: {_one_line(message)}", err=True)
         sys.exit(code)
 
@@ -79,13 +86,6 @@ def _one_line(message: str) -> str:
         position = lines[2].index("^") - (len(lines[1]) - len(source)) + 1
         return f"{lines[0]}, at character {position} of: {source}"
     return " ".join(message.split())
-
-
-def _leave_broken_pipe() -> NoReturn:
-    """End quietly: whoever read our output, such as `head`, has had enough."""
-    # Python flushes stdout on exit, which would fail again and print a traceback.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.exit(0)
 
 
 def _show_traceback(context: click.Context, _: click.Parameter, value: bool) -> None:  # noqa: FBT001 - click's signature

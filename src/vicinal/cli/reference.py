@@ -5,12 +5,10 @@
 
 from __future__ import annotations
 
-import inspect
-
 import click
 
+from vicinal import errors
 from vicinal.cli.program import program
-from vicinal.errors import VicinalError
 
 __all__ = ["reference"]
 
@@ -30,14 +28,12 @@ stderr, where that is a terminal. An error is one line on stderr, beginning with
 
 def reference() -> str:
     """Return the page as Markdown."""
-    root = click.Context(program, info_name="vicinal", terminal_width=WIDTH, max_content_width=WIDTH)
+    root = click.Context(program, info_name="vicinal", terminal_width=WIDTH, **program.context_settings)
     parts = [_OPENING, _section("vicinal", program, root)]
     for name in program.list_commands(root):
         command = program.get_command(root, name)
         if command is not None:
-            context = click.Context(
-                command, info_name=name, parent=root, terminal_width=WIDTH, max_content_width=WIDTH
-            )
+            context = click.Context(command, info_name=name, parent=root, terminal_width=WIDTH)
             parts.append(_section(f"vicinal {name}", command, context))
     return "\n".join([*parts, _exit_codes()])
 
@@ -50,7 +46,9 @@ def _section(title: str, command: click.Command, context: click.Context) -> str:
 def _exit_codes() -> str:
     """Return the table of exit codes, from the error classes."""
     meanings: dict[int, list[str]] = {}
-    for error in _classes(VicinalError):
+    for error in [value for value in vars(errors).values() if isinstance(value, type)]:
+        if not issubclass(error, errors.VicinalError):
+            continue
         meanings.setdefault(error.exit_code, []).append(f"`{error.__name__}`")
     rows = [(0, "done"), (2, "wrong usage"), (70, "a defect of vicinal"), (130, "interrupted by Ctrl-C")]
     table = {code: [text] for code, text in rows}
@@ -58,12 +56,6 @@ def _exit_codes() -> str:
         table.setdefault(code, []).extend(names)
     lines = [f"| {code} | {', '.join(table[code])} |" for code in sorted(table)]
     return "\n".join(["## Exit codes", "", "| code | meaning |", "|--:|---|", *lines, ""])
-
-
-def _classes(root: type[VicinalError]) -> list[type[VicinalError]]:
-    """Return a class and all below it, in the order in which they are defined."""
-    found = [root, *(each for child in root.__subclasses__() for each in _classes(child))]
-    return sorted(dict.fromkeys(found), key=lambda each: inspect.getsourcelines(each)[1])
 
 
 if __name__ == "__main__":

@@ -231,8 +231,7 @@ class EmbeddedBackend:
 
     def execute(self, sql: str, parameters: object) -> list[tuple[object, ...]]:
         with self._pool.writer() as session:
-            rows, _ = session.run_user(sql, parameters, in_transaction=self._pool.in_transaction)  # type: ignore[arg-type]
-        return rows
+            return session.run_user(sql, parameters, in_transaction=self._pool.in_transaction)  # type: ignore[arg-type]
 
     def backup(self, path: str, progress: Callable[[int, int], None] | None) -> None:
         if self._pool.in_transaction:

@@ -10,11 +10,12 @@ from vicinal.results import Rows
 from vicinal.storage import rows
 from vicinal.storage.chunks import Reader
 from vicinal.storage.rows import NO_SLOT, StoredRow
-from vicinal.values import decode_metadata
+from vicinal.values import decode_metadata, from_microseconds
 from vicinal.vectors import VectorSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from datetime import datetime
 
     from numpy.typing import NDArray
 
@@ -123,12 +124,18 @@ def as_rows(view: View, stored: Sequence[StoredRow], include: Sequence[Include])
         documents=[row.document for row in stored] if "document" in include else None,
         metadata=metadata_of(stored) if "metadata" in include else None,
         vectors=vectors_of(view, stored) if "vector" in include else None,
+        expires=expiries_of(stored) if "expires" in include else None,
     )
 
 
 def metadata_of(stored: Sequence[StoredRow]) -> list[Metadata]:
     """Return the metadata of rows as Python values."""
     return [decode_metadata(row.metadata) for row in stored]
+
+
+def expiries_of(stored: Sequence[StoredRow]) -> list[datetime | None]:
+    """Return when rows expire."""
+    return [None if row.expires is None else from_microseconds(row.expires) for row in stored]
 
 
 def vectors_of(view: View, stored: Sequence[StoredRow]) -> list[dict[str, NDArray[np.generic]]]:

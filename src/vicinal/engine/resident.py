@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -13,6 +14,7 @@ from vicinal.storage.chunks import Reader, spans
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from concurrent.futures import Future
 
     from numpy.typing import NDArray
 
@@ -57,17 +59,20 @@ def resident(view: View, entry: FieldRecord, spec: VectorSpec, slot_map: SlotMap
     def extend(old: Resident | None) -> Resident:
         blocks = list(old.blocks) if old is not None else []
         length = old.length if old is not None else 0
-        with Reader(view.session, entry.id, spec) as reader:
+        read: list[tuple[NDArray[np.generic], Future[NDArray[np.float32] | None]]] = []
+        # The norms of one block are computed while the next one is read.
+        with Reader(view.session, entry.id, spec) as reader, ThreadPoolExecutor(1, "vicinal-norms") as pool:
             while length < wanted:
                 end = min(wanted, (length // BLOCK_ROWS + 1) * BLOCK_ROWS)
                 vectors = np.zeros((end - length, spec.width), spec.storage_dtype)
                 _read(view, entry, slot_map, reader, length, vectors)
-                norms = row_norms(vectors, spec)
-                if length % BLOCK_ROWS:
-                    blocks[-1] = _longer(blocks[-1], vectors, norms)
-                else:
-                    blocks.append(_ResidentBlock(Growing.of(vectors), None if norms is None else Growing.of(norms)))
+                read.append((vectors, pool.submit(row_norms, vectors, spec)))
                 length = end
+        for vectors, norms in read:
+            if blocks and blocks[-1].vectors.length < BLOCK_ROWS:
+                blocks[-1] = _longer(blocks[-1], vectors, norms.result())
+            else:
+                blocks.append(_block(vectors, norms.result()))
         return Resident(slot_map.lineage, tuple(blocks), length)
 
     def refresh(old: Resident, _version: int) -> Resident | None:
@@ -86,6 +91,10 @@ def _resident_length(budget: int, spec: VectorSpec, n: int) -> int:
         return n
     blocks = int(budget * _PARTLY_RESIDENT) // (BLOCK_ROWS * spec.row_bytes)
     return min(n, blocks * BLOCK_ROWS)
+
+
+def _block(vectors: NDArray[np.generic], norms: NDArray[np.float32] | None) -> _ResidentBlock:
+    return _ResidentBlock(Growing.of(vectors), None if norms is None else Growing.of(norms))
 
 
 def _longer(block: _ResidentBlock, vectors: NDArray[np.generic], norms: NDArray[np.float32] | None) -> _ResidentBlock:

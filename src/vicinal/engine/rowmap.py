@@ -113,7 +113,9 @@ def load_column(session: Session, collection: int, row_map: RowMap, path: Path) 
 def _spans(numbers: NDArray[np.int64]) -> list[tuple[int, int]]:
     """Cut ascending row numbers into ranges [low, high) of about `_READ_ROWS` rows."""
     starts = numbers[::_READ_ROWS].tolist()
-    return [(low, high) for low, high in zip(starts, [*starts[1:], int(numbers[-1]) + 1 if starts else 0], strict=True)]
+    if not starts:
+        return []
+    return list(zip(starts, [*starts[1:], int(numbers[-1]) + 1], strict=True))
 
 
 def refresh_column(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vicinal.engine import resident
-from vicinal.engine.read import metadata_of, spec_of, vectors_of
+from vicinal.engine.read import expiries_of, metadata_of, spec_of, vectors_of
 from vicinal.index import search_flat
 from vicinal.results import BatchHits, Hits
 from vicinal.storage import rows
@@ -66,6 +66,7 @@ def search(view: View, entry: FieldRecord, request: SearchRequest, threads: int,
                 documents=[row.document for row in stored] if "document" in request.include else None,
                 metadata=metadata_of(stored) if "metadata" in request.include else None,
                 vectors=vectors_of(view, stored) if "vector" in request.include else None,
+                expires=expiries_of(stored) if "expires" in request.include else None,
                 scores=scores(nearest.distances, spec.metric).astype(np.float32) if spec else nearest.distances,
                 distances=nearest.distances,
             )
@@ -114,7 +115,7 @@ def _ordered(
     """Fetch the rows of candidates, order ties by id, and cut to k."""
     k, n_fields = request.k, len(view.record.fields)
     wants_rows = bool(request.include)
-    tied = bool((np.diff(distances) == 0).any())
+    tied = bool((distances[1:] == distances[:-1]).any())
     if not tied:
         stored = rows.by_numbers(view.session, view.record.id, numbers[:k], n_fields, slots_only=not wants_rows)
         return _Nearest(stored, distances[:k])
@@ -128,4 +129,6 @@ def _ordered(
 
 
 def _tie_order(distances: NDArray[np.float32], ids: Sequence[Id]) -> list[int]:
-    return sorted(range(len(ids)), key=lambda at: (distances[at], ids[at]))
+    # Beyond the range of float32 the order of the scan, which compared in float64, stands.
+    beyond = np.isinf(distances)
+    return sorted(range(len(ids)), key=lambda at: (distances[at], at if beyond[at] else 0, ids[at]))

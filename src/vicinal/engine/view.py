@@ -118,6 +118,8 @@ class View:
         if where is None:
             return slot_map.live & ~np.isin(slot_map.rows.view, self.expired())
         mask = self.passing(where)
+        if not len(mask):  # no rows are left, only dead slots
+            return np.zeros(len(slot_map), np.bool_)
         link = self._row_of_slot(entry, slot_map)
         if not link.same:
             mask = mask[link.positions.view]

@@ -19,10 +19,10 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from vicinal.errors import AlreadyExists, NotFound, StorageError, StorageFull, VicinalError
-from vicinal.exchange.jsonl import VECTORS
+from vicinal.exchange.jsonl import EXPIRES, VECTORS
 from vicinal.exchange.parquet import VECTOR_PREFIX, require_pyarrow
 from vicinal.exchange.spec import KEY, Field, Spec
-from vicinal.values import encode_metadata
+from vicinal.values import encode_metadata, to_microseconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from vicinal.collection import Collection
+    from vicinal.request import Include
     from vicinal.results import Row, Rows
 
 __all__ = ["export_jsonl", "export_parquet", "write_jsonl"]
@@ -81,9 +82,8 @@ def write_jsonl(
 
 
 def _pages(collection: Collection, where: Where, size: int, *, vectors: bool) -> Iterator[Rows]:
-    if vectors:
-        return collection.iterate(where=where, batch_size=size, include=("document", "metadata", "vector"))
-    return collection.iterate(where=where, batch_size=size)
+    include: tuple[Include, ...] = ("document", "metadata", "expires")
+    return collection.iterate(where=where, batch_size=size, include=(*include, "vector") if vectors else include)
 
 
 def _line(row: Row, spec: Spec) -> str:
@@ -92,6 +92,8 @@ def _line(row: Row, spec: Spec) -> str:
         parts.append(f'"document":{_json(row.document)}')
     if row.metadata:
         parts.append(f'"metadata":{encode_metadata(row.metadata, "metadata")}')
+    if row.expires is not None:
+        parts.append(f'"{EXPIRES}":{_json({"$date": to_microseconds(row.expires, EXPIRES)})}')
     if row.vectors:
         written = {name: _vector(array, spec.fields[name]) for name, array in row.vectors.items()}
         parts.append(f'"{VECTORS}":{_json(written)}')
@@ -119,7 +121,7 @@ def export_parquet(
 ) -> int:
     """Write the rows to a `.parquet` file and return their number.
 
-    Columns: `id`, `document`, `metadata` (JSON text), and `vector:<field>` as lists of the stored type; bits
+    Columns: `id`, `document`, `metadata` (JSON text), `expires`, and `vector:<field>` as lists of the stored type; bits
     are packed, eight to a byte. Raises MissingExtra without pyarrow, AlreadyExists unless `overwrite` is set.
     """
     pa, pq = require_pyarrow()
@@ -144,6 +146,7 @@ def _schema(pa: Any, spec: Spec, *, vectors: bool) -> Any:  # noqa: ANN401 - pya
         ("id", pa.int64() if spec.id_type == "int" else pa.string()),
         ("document", pa.string()),
         ("metadata", pa.string()),
+        (EXPIRES, pa.timestamp("us", tz="UTC")),
     ]
     if vectors:
         fields += [(f"{VECTOR_PREFIX}{name}", pa.list_(numbers[entry.dtype])) for name, entry in spec.fields.items()]
@@ -155,6 +158,7 @@ def _record(pa: Any, schema: Any, rows: Rows, spec: Spec) -> Any:  # noqa: ANN40
         "id": rows.ids,
         "document": rows.documents or [None] * len(rows),
         "metadata": [encode_metadata(entry, "metadata") if entry else None for entry in rows.metadata or ()],
+        EXPIRES: rows.expires or [None] * len(rows),
     }
     arrays = [pa.array(columns[name], schema.field(name).type) for name in columns]
     for name in [name for name in spec.fields if f"{VECTOR_PREFIX}{name}" in schema.names]:

@@ -61,7 +61,8 @@ class ParquetTable:
 
     def _opened(self) -> Any:  # noqa: ANN401 - pyarrow has no types
         try:
-            return self._pq.ParquetFile(self.path)
+            # Buffering ahead, which is the default, would take the whole file into memory.
+            return self._pq.ParquetFile(self.path, pre_buffer=False)
         except FileNotFoundError:
             message = f"no file {str(self.path)!r}"
             raise NotFound(message) from None

@@ -18,8 +18,8 @@ __all__ = ["TARGET_CHARACTERS", "Passage", "passages"]
 
 TARGET_CHARACTERS: Final = 1000
 _ATX = re.compile(r" {0,3}#{1,6}[ \t]+(.*?)[ \t]*#*[ \t]*")
-_FENCE = re.compile(r" {0,3}(```|~~~)")
-_UNDERLINE = re.compile(r"([=\-~^\"'`#*+:.])\1{2,}[ \t]*")
+_FENCE = re.compile(r" {0,3}```")
+_UNDERLINE = re.compile(r"([=\-~^\"'#*+:.])\1{2,}[ \t]*")
 _SENTENCE_END = re.compile(r"[.!?…][\"')\]]*\s")
 
 
@@ -76,7 +76,7 @@ def _grouped(section: str, target: int) -> Iterator[str]:
     gathered: list[str] = []
     length = 0
     for paragraph in re.split(r"\n[ \t]*\n", section):
-        for piece in _cut(paragraph.strip("\n"), target):
+        for piece in _cut(paragraph.strip("\n").rstrip(), target):
             if gathered and length + len(piece) > target:
                 yield "\n\n".join(gathered)
                 gathered, length = [], 0

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 __all__ = ["search_flat"]
 
-_SCRATCH_ELEMENTS = 1 << 21
-"""Raw numbers held at once per thread: 8 MB."""
+_SCRATCH_ELEMENTS = 1 << 20
+"""Raw numbers held at once per thread: 4 MB; for batches, whose matrix products gain from it, 8 MB."""
 _GATHER_SHARE = 0.1
 """Where a smaller share of the rows passes the mask, those rows are copied out and scanned alone."""
 _BATCH_DECODES = 8
@@ -81,7 +81,7 @@ def search_flat(
         workers = min(threads, max(1, total // _THREAD_BYTES))
         if workers > 1 and _blas_threads() > 1 and _uses_products(queries, spec):
             workers = 1
-    rows = max(1024, _SCRATCH_ELEMENTS // len(queries))
+    rows = max(1024, _scratch(queries) // len(queries))
     if workers > 1:
         rows = min(rows, max(_THREAD_ROWS, -(-total // (spec.row_bytes * workers * 2))))
     spans = _spans(blocks, rows)
@@ -99,6 +99,10 @@ def _pool(threads: int) -> ThreadPoolExecutor:
 
 
 os.register_at_fork(after_in_child=_pool.cache_clear)
+
+
+def _scratch(queries: NDArray[Any]) -> int:
+    return _SCRATCH_ELEMENTS * (1 if len(queries) == 1 else 2)
 
 
 def _in_threads(spans: Iterator[Block], scans: list[_Scan]) -> Hits:

@@ -127,7 +127,13 @@ def create(session: Session, record: CollectionRecord) -> CollectionRecord:
 
 
 def save(session: Session, record: CollectionRecord) -> CollectionRecord:
-    """Store a changed record under the next version and a new stamp; return it so."""
+    """Store a changed record under the next version and a new stamp; return it so.
+
+    What the session derived from a history that `record` is not part of (rolled back, or before a
+    commit of others) is dropped, because the new stamp would hide that.
+    """
+    if session.stamps.get(record.id) != record.stamp:
+        session.private.pop(record.id, None)
     saved = replace(record, version=record.version + 1, stamp=_new_stamp())
     session.run(
         "update vicinal_collection set name=?, spec=?, version=?, stamp=?, next_row=? where id=?",

@@ -101,8 +101,16 @@ def _check_header(file: Path) -> None:
 
 
 def _has_log(file: Path) -> bool:
+    """Return whether somebody has the file open, or left a log behind."""
     log = Path(f"{file}-wal")
-    return log.exists() and log.stat().st_size > 0
+    return log.exists() and (log.stat().st_size > 0 or Path(f"{file}-shm").exists())
+
+
+def fingerprint(path: str) -> tuple[int, ...]:
+    """Return numbers that change when others change the file, or open it to write."""
+    file = Path(path)
+    status = file.stat()
+    return status.st_ino, status.st_size, status.st_mtime_ns, _has_log(file)
 
 
 def connect(target: Target, settings: Settings) -> apsw.Connection:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from vicinal.errors import Closed, InvalidInput, Locked, ReadOnly, UnsafeAccess, Unsupported
 from vicinal.storage import fork, guard
-from vicinal.storage.connection import Target, connect
+from vicinal.storage.connection import Target, connect, fingerprint, locate
 from vicinal.storage.schema import APPLICATION_ID, migrate
-from vicinal.storage.session import Session
+from vicinal.storage.session import ROLLED_BACK, Session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,14 +24,25 @@ if TYPE_CHECKING:
 _IDLE_READERS: Final = 16
 
 
+def _current_task() -> object:
+    """Return the asyncio task that runs, without importing asyncio."""
+    asyncio = sys.modules.get("asyncio")
+    try:
+        return None if asyncio is None else asyncio.current_task()
+    except RuntimeError:  # no event loop in this thread
+        return None
+
+
 @dataclass(slots=True)
 class _Bound:
-    """A transaction as seen from the context that opened it."""
+    """A transaction as seen from the context, the thread and the task that opened it."""
 
     pool: Pool
     session: Session
     active: bool = True
     read_only: bool = False
+    thread: int = field(default_factory=threading.get_ident)
+    task: object = field(default_factory=_current_task)
 
 
 _bound: ContextVar[tuple[_Bound, ...]] = ContextVar("vicinal_transactions", default=())
@@ -51,6 +63,7 @@ class Pool:
         self._write_lock = threading.Lock()
         self._idle_lock = threading.Lock()
         self._idle: list[Session] = []
+        self._mark = fingerprint(target.path) if target.immutable else ()
         self._writer = self._open()
         self._watched = None if target.in_memory else guard.watch(target.path)
 
@@ -78,6 +91,10 @@ class Pool:
                 if not bound.active:
                     message = "the transaction of this context has ended; open another with db.transaction()"
                     raise Closed(message)
+                if not bound.read_only and (bound.thread, bound.task) != (threading.get_ident(), _current_task()):
+                    return None  # a thread or task started inside the block: it waits like any other
+                if not bound.session.connection.in_transaction:
+                    raise Closed(ROLLED_BACK)
                 return bound
         return None
 
@@ -91,6 +108,8 @@ class Pool:
         """Lend a session to read with: this context's transaction, or one of its own."""
         self._check()
         current = self._current()
+        if current is None and self.target.immutable:
+            self._follow()
         if current is not None:
             yield current.session
         elif self.target.in_memory:
@@ -108,6 +127,8 @@ class Pool:
         """Lend the session to write with. Raises Locked after the timeout."""
         self._check()
         current = self._current()
+        if current is None and self.target.immutable:
+            self._follow()
         if current is not None:
             if current.read_only:
                 message = "a write inside a snapshot: leave its with-block first"
@@ -139,7 +160,7 @@ class Pool:
         if self.target.in_memory:
             message = "a database in memory has no snapshots beside writers; read inside db.transaction()"
             raise Unsupported(message)
-        with self.reader() as session, session.reading(), self._bind(session, read_only=True):
+        with self.reader() as session, session.holding(), self._bind(session, read_only=True):
             yield
 
     @contextmanager
@@ -174,6 +195,20 @@ class Pool:
             yield
         finally:
             self._write_lock.release()
+
+    def _follow(self) -> None:
+        """Open the file again where others changed it: SQLite believes that what is immutable stays as it is."""
+        mark = fingerprint(self.target.path)
+        if mark == self._mark:
+            return
+        with self._write_lock, self._idle_lock:
+            if mark == self._mark:
+                return
+            old, self._idle = [*self._idle, self._writer], []
+            self.target = locate(self.target.path, read_only=True)
+            self._writer, self._mark = self._open(), mark
+        for session in old:
+            session.close()
 
     def _take(self) -> Session:
         with self._idle_lock:

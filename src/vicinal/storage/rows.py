@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 Id = int | str
 NO_SLOT: Final = -1
 _AT_ONCE: Final = 500
+_PATCHED_AT_ONCE: Final = 64  # SQLite limits how deep functions nest
 
 
 class StoredRow(NamedTuple):
@@ -219,17 +220,21 @@ def patch(
 ) -> None:
     """Set the top-level keys of `patch` (a JSON object), and remove those of `unset`, in rows by number."""
     keys = np.ascontiguousarray(numbers, np.int64) + first_key(collection)
-    expression, values = "coalesce(metadata, '{}')", []
-    for name, value in (json.loads(patch) if patch else {}).items():
-        expression = f"json_set({expression}, ?, json(?))"
-        values += [json_path((name,)), json.dumps(value, ensure_ascii=False, separators=(",", ":"))]
-    for name in unset:
-        expression = f"json_remove({expression}, ?)"
-        values.append(json_path((name,)))
-    session.run(
-        f"update vicinal_row set metadata = nullif({expression}, '{{}}') where key in carray(?)",  # noqa: S608
-        (*values, apsw.carray(keys)),
-    )
+    changes: list[tuple[str, tuple[str, ...]]] = [
+        ("json_set({}, ?, json(?))", (json_path((name,)), json.dumps(value, ensure_ascii=False, separators=(",", ":"))))
+        for name, value in (json.loads(patch) if patch else {}).items()
+    ]
+    changes += [("json_remove({}, ?)", (json_path((name,)),)) for name in unset]
+    for start in range(0, len(changes), _PATCHED_AT_ONCE):
+        expression = "coalesce(metadata, '{}')"
+        values: list[str] = []
+        for form, bound in changes[start : start + _PATCHED_AT_ONCE]:
+            expression = form.format(expression)
+            values += bound
+        session.run(
+            f"update vicinal_row set metadata = nullif({expression}, '{{}}') where key in carray(?)",  # noqa: S608
+            (*values, apsw.carray(keys)),
+        )
 
 
 def json_path(path: Sequence[str]) -> str:
@@ -264,12 +269,14 @@ def field_texts(
     """
     base = first_key(collection)
     sql = (
-        "select group_concat(coalesce(metadata -> ?, '{\"$\":0}'), ',') "
-        "from (select metadata from vicinal_row where key between ? and ? order by key)"
+        "select group_concat(coalesce(metadata -> ?, '{\"$\":0}'), ','), max(key) "
+        "from (select key, metadata from vicinal_row where key between ? and ? order by key limit ?)"
     )
-    where = json_path(path)
-    for start in range(low, high, at_once):
-        end = min(high, start + at_once)
-        text = session.connection.execute(sql, (where, base + start, base + end - 1)).get
-        if text is not None:
-            yield f"[{text}]"
+    where, start = json_path(path), base + low
+    while start < base + high:  # by rows, not by numbers: after many deletions these lie far apart
+        found = session.connection.execute(sql, (where, start, base + high - 1, at_once)).fetchone()
+        text, last = cast("tuple[str | None, int | None]", found)
+        if text is None or last is None:
+            return
+        yield f"[{text}]"
+        start = last + 1

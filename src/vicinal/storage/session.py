@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import apsw
 
-from vicinal.errors import InvalidInput, ReadOnly, UnsafeAccess
+from vicinal.errors import Closed, InvalidInput, ReadOnly, UnsafeAccess
 from vicinal.storage.failures import translating
 from vicinal.storage.schema import format_of
 
@@ -22,19 +22,38 @@ if TYPE_CHECKING:
 
     Parameters = Sequence[object] | Mapping[str, object] | None
 
+ROLLED_BACK: Final = (
+    "SQLite has rolled this transaction back ('or rollback', 'raise(rollback)', or a failing disk): "
+    "nothing of it is stored; leave its with-block and begin another"
+)
 _RESERVED: Final = "vicinal_"
-_WRITES: Final = frozenset(
+_NAMES_FIRST: Final = frozenset(
     {
-        apsw.SQLITE_INSERT,
-        apsw.SQLITE_UPDATE,
-        apsw.SQLITE_DELETE,
-        apsw.SQLITE_DROP_TABLE,
-        apsw.SQLITE_DROP_INDEX,
-        apsw.SQLITE_CREATE_TRIGGER,
-        apsw.SQLITE_CREATE_INDEX,
-        apsw.SQLITE_ALTER_TABLE,
+        *(apsw.SQLITE_INSERT, apsw.SQLITE_UPDATE, apsw.SQLITE_DELETE),
+        *(apsw.SQLITE_CREATE_TABLE, apsw.SQLITE_CREATE_TEMP_TABLE, apsw.SQLITE_CREATE_VTABLE),
+        *(apsw.SQLITE_CREATE_VIEW, apsw.SQLITE_CREATE_TEMP_VIEW),
+        *(apsw.SQLITE_DROP_TABLE, apsw.SQLITE_DROP_TEMP_TABLE, apsw.SQLITE_DROP_VTABLE),
     }
 )
+"""Operations whose first argument is the table; temporary ones would hide vicinal's own."""
+_NAMES_BOTH: Final = frozenset(
+    {
+        *(apsw.SQLITE_CREATE_TRIGGER, apsw.SQLITE_CREATE_TEMP_TRIGGER, apsw.SQLITE_DROP_TRIGGER),
+        *(apsw.SQLITE_CREATE_INDEX, apsw.SQLITE_CREATE_TEMP_INDEX, apsw.SQLITE_DROP_INDEX),
+        *(apsw.SQLITE_ALTER_TABLE, apsw.SQLITE_SAVEPOINT),
+    }
+)
+"""Operations on a named thing of a table: the name and the table."""
+_ROW_CHANGES: Final = frozenset({apsw.SQLITE_INSERT, apsw.SQLITE_UPDATE, apsw.SQLITE_DELETE})
+_PRAGMAS: Final = frozenset(
+    {
+        *("table_info", "table_xinfo", "table_list", "index_list", "index_info", "index_xinfo"),
+        *("foreign_key_list", "foreign_key_check", "foreign_keys", "defer_foreign_keys"),
+        *("integrity_check", "quick_check", "optimize", "analysis_limit", "user_version"),
+        *("wal_checkpoint", "incremental_vacuum"),
+    }
+)
+"""Pragmas that user SQL may give a value to; all can be read."""
 
 
 class Session:
@@ -84,6 +103,17 @@ class Session:
                 self._roll_back()
 
     @contextmanager
+    def holding(self) -> Iterator[None]:
+        """Hold one snapshot for the block, which may be entered, used and left by different threads."""
+        try:
+            with self.lock, translating(self.path):
+                self.connection.execute("begin")
+            yield
+        finally:
+            with self.lock:
+                self._roll_back()
+
+    @contextmanager
     def writing(self) -> Iterator[None]:
         """Run the block as one atomic change: a transaction, or a savepoint inside one.
 
@@ -101,6 +131,7 @@ class Session:
                 self.connection.execute("begin immediate")
                 yield
                 self._check_process()
+                self._check_open()
                 self.connection.execute("commit")
             except BaseException:
                 self._roll_back()
@@ -117,6 +148,7 @@ class Session:
             opened = True
             yield
             self._check_process()
+            self._check_open()
             self.connection.execute(f"release {name}")
         except BaseException:
             # Some failures (disk full, I/O error) end the whole transaction by themselves.
@@ -133,6 +165,11 @@ class Session:
             message = f"a transaction on {self.path!r} belongs to the process that began it, not to its forked child"
             raise UnsafeAccess(message)
 
+    def _check_open(self) -> None:
+        """Refuse to go on after SQL (`or rollback`, `raise(rollback)`) has undone the whole transaction."""
+        if not self.connection.in_transaction:
+            raise Closed(ROLLED_BACK)
+
     def _roll_back_possible(self) -> bool:
         return os.getpid() == self._pid and self.connection.in_transaction
 
@@ -144,10 +181,8 @@ class Session:
         """Run one of vicinal's own statements to its end and return its rows."""
         return self.connection.execute(sql, parameters).fetchall()
 
-    def run_user(
-        self, sql: str, parameters: Parameters, *, in_transaction: bool
-    ) -> tuple[list[tuple[object, ...]], list[str]]:
-        """Run the user's SQL; return its rows and column names.
+    def run_user(self, sql: str, parameters: Parameters, *, in_transaction: bool) -> list[tuple[object, ...]]:
+        """Run the user's SQL; return its rows.
 
         vicinal's own tables can be read, not changed; a transaction that `transaction()` has opened
         is ended by it, not by SQL (savepoints are fine).
@@ -159,20 +194,16 @@ class Session:
             denied: list[str] = []
             self.connection.authorizer = _Authorizer(denied, in_transaction=in_transaction)
             try:
-                cursor = self.connection.execute(sql, parameters)
-                try:
-                    names = [str(column[0]) for column in cursor.get_description()]
-                except apsw.ExecutionCompleteError:
-                    names = []
-                found = list(cursor.fetchall()), names
+                found: list[tuple[object, ...]] = list(self.connection.execute(sql, parameters))
+            except apsw.AuthError as error:
+                raise InvalidInput(denied[0] if denied else str(error)) from error
+            else:
                 if self.connection.in_transaction and not in_transaction:
                     message = (
                         "this SQL leaves a transaction open, which other threads would write into: use db.transaction()"
                     )
                     raise InvalidInput(message)
                 return found
-            except apsw.AuthError as error:
-                raise InvalidInput(denied[0] if denied else str(error)) from error
             finally:
                 self.connection.authorizer = None
                 if not in_transaction:
@@ -196,6 +227,7 @@ class _Authorizer:
     def __init__(self, denied: list[str], *, in_transaction: bool) -> None:
         self._denied = denied
         self._in_transaction = in_transaction
+        self._altering = False
 
     def __call__(
         self,
@@ -203,17 +235,30 @@ class _Authorizer:
         first: str | None,
         second: str | None,
         _database: str | None,
-        trigger: str | None,
+        _trigger: str | None,
     ) -> int:
-        if operation in _WRITES and any(
-            name is not None and name.startswith(_RESERVED) for name in (first, second if trigger is None else None)
-        ):
-            self._denied.append(
-                f"the table {first if str(first).startswith(_RESERVED) else second!r} is vicinal's own: it can be "
-                "read in SQL, and changed only through a collection"
-            )
-            return apsw.SQLITE_DENY
-        if operation == apsw.SQLITE_TRANSACTION and self._in_transaction:
-            self._denied.append(f"{first} inside db.transaction(): leave its with-block to commit, raise to roll back")
+        reason = self._reason(operation, first or "", second or "")
+        if reason:
+            self._denied.append(reason)
             return apsw.SQLITE_DENY
         return apsw.SQLITE_OK
+
+    def _reason(self, operation: int, first: str, second: str) -> str | None:
+        """Return why the operation is refused, or None."""
+        names = (first,) if operation in _NAMES_FIRST else (first, second) if operation in _NAMES_BOTH else ()
+        for name in names:
+            if name.lower().startswith(_RESERVED):
+                return (
+                    f"{name!r} is vicinal's own: such tables can be read in SQL, and changed only through a collection"
+                )
+        if operation == apsw.SQLITE_TRANSACTION and self._in_transaction:
+            return f"{first} inside db.transaction(): leave its with-block to commit, raise to roll back"
+        if operation == apsw.SQLITE_ALTER_TABLE and first == "temp":
+            return "a temporary table cannot be altered here; create it as it shall be"
+        if operation in (apsw.SQLITE_DROP_TABLE, apsw.SQLITE_ALTER_TABLE):
+            self._altering = True  # SQLite then keeps its own count of autoincrement tables
+        if operation in _ROW_CHANGES and first == "sqlite_sequence" and not self._altering:
+            return "sqlite_sequence also numbers vicinal's collections: it can be read in SQL, not changed"
+        if operation == apsw.SQLITE_PRAGMA and second and first.lower() not in _PRAGMAS:
+            return f"pragma {first} is set by vicinal.connect(); it can be read in SQL, not changed"
+        return None
