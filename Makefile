@@ -41,7 +41,10 @@ docs: $(VENV)/.stamp-dev ## run every example and check that everything is docum
 	$(PYTEST) -q --doctest-modules src/vicinal
 
 bench: $(VENV)/.stamp-bench ## measure speed and recall against other databases
-	$(PYTEST) -q -m bench -s
+	$(BIN)/python benchmarks/ingest.py
+	$(BIN)/python benchmarks/exact.py
+	$(BIN)/python benchmarks/filters.py
+	$(BIN)/python benchmarks/open.py
 
 clean: ## remove what the other targets made
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

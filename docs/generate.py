@@ -16,6 +16,7 @@ import vicinal
 from vicinal import embedding, errors
 from vicinal.backend import Capabilities
 from vicinal.filters.expression import Field
+from vicinal.request import INCLUDES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 REFERENCE = Path(__file__).parent / "reference"
 NOTE = "<!-- Made by `python docs/generate.py`. Do not edit. -->\n"
 MAX_SIGNATURE = 96
+_INLINE = re.compile(r"(?<=\.) (?=\w+(?:, \w+)*: )")
 _NAMED = re.compile(r"^(\w+(?:, \w+)*): ")
 
 INTRODUCTION = """\
@@ -32,6 +34,15 @@ What `from vicinal import …` gives is public and listed here; everything else 
 `*` are given by name. Whatever is refused raises a subclass of `VicinalError`: see [Errors](errors.md).
 What ids, metadata and vectors may be stands in [Values](values.md), how filters are written in
 [Filters](filters.md), the same on the command line in [The command line](cli.md).
+
+| name in signatures | stands for |
+|---|---|
+| `Id` | `int \\| str` |
+| `Where` | a filter: SQL text, a dict, an `F` expression, or `None` |
+| `Query` | a text, or a vector |
+| `Include` | @@INCLUDE@@ |
+| `EmbedderSpec` | a name, a function from a list of texts to vectors, or an `Embedder` |
+| `Durability` | `"full"` or `"relaxed"` |
 """
 EMBEDDING = """\
 ## vicinal.embedding
@@ -48,7 +59,8 @@ def pages() -> dict[str, str]:
 
 def api() -> str:
     """Return the page of the Python API."""
-    parts = [NOTE, INTRODUCTION, _function("connect", vicinal.connect, level=2)]
+    included = ", ".join(f'`"{name}"`' for name in INCLUDES)
+    parts = [NOTE, INTRODUCTION.replace("@@INCLUDE@@", included), _function("connect", vicinal.connect, level=2)]
     for kind in (vicinal.Database, vicinal.Transaction, vicinal.Collection):
         parts += _class(kind)
     parts.append("## Results\n")
@@ -64,13 +76,16 @@ def api() -> str:
     parts += [_function(name, member, level=3, bound=True) for name, member in _methods(Field)]
     parts.append(EMBEDDING)
     parts += _class(embedding.Embedder, level=3)
-    parts += _class(embedding.FunctionEmbedder, level=3)
+    parts += _class(embedding.FunctionEmbedder, level=3, made_by_callers=True)
     parts += [_function(name, getattr(embedding, name), level=3) for name in ("register", "registered", "resolve")]
     return "\n".join(parts)
 
 
-def _class(kind: type, level: int = 2) -> Iterator[str]:
+def _class(kind: type, level: int = 2, *, made_by_callers: bool = False) -> Iterator[str]:
     yield f"{'#' * level} {kind.__name__}\n"
+    if made_by_callers:
+        signature = _signature(kind.__name__, kind, bound=False).removesuffix(" -> None")
+        yield f"```text\n{signature}\n```\n"
     yield _prose(_own_doc(kind))
     columns = _columns(kind)
     if columns:
@@ -128,6 +143,9 @@ def _signature(name: str, member: object, *, bound: bool) -> str:
             starred = True
         starred = starred or parameter.kind is parameter.VAR_POSITIONAL
         shown.append(_parameter(parameter))
+    n_unnamed = sum(parameter.kind is parameter.POSITIONAL_ONLY for parameter in parameters)
+    if n_unnamed:
+        shown.insert(n_unnamed, "/")
     of = "" if signature.return_annotation is signature.empty else f" -> {_type(signature.return_annotation)}"
     if hasattr(member, "__wrapped__"):  # made by contextlib.contextmanager
         of = of.replace("Iterator[", "AbstractContextManager[")
@@ -164,7 +182,7 @@ def _paragraph(text: str) -> str:
         return f"```pycon\n{text}\n```"
     lines: list[str] = []
     listed = False
-    for line in text.splitlines():
+    for line in _INLINE.sub("\n", text).splitlines():
         if _NAMED.match(line):
             if lines and not listed:
                 lines.append("")

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
@@ -155,7 +156,7 @@ class Backend(Protocol):
         """Run SQL on the user's own tables. Raises Unsupported where there is no SQL."""
         ...
 
-    def backup(self, path: str, progress: Callable[[int, int], None] | None) -> None:
+    def backup(self, path: str | os.PathLike[str], progress: Callable[[int, int], None] | None) -> None:
         """Write a consistent copy to a new file."""
         ...
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from typing import TYPE_CHECKING, Any, cast
 
 from vicinal import intake, paging
@@ -11,6 +11,7 @@ from vicinal.errors import InvalidInput, NotFound, shorten
 from vicinal.filters import parse_filter
 from vicinal.intake import Columns
 from vicinal.request import GetRequest, SearchRequest, check_count, check_include, check_order
+from vicinal.settings import MAX_QUERIES
 from vicinal.values import check_distinct_ids, check_id, encode_metadata
 
 if TYPE_CHECKING:
@@ -192,6 +193,9 @@ class Collection:
             message = "update(where=…) takes one metadata dict for all rows"
             raise InvalidInput(message)
         times = intake.expiries(expires, ttl, 1, self._now())
+        if metadata is None and not unset and times is None:
+            message = "update(where=…) has nothing to change: give metadata=, unset=, expires= or ttl="
+            raise InvalidInput(message)
         return self._backend.patch(
             self.name,
             where,
@@ -325,6 +329,12 @@ class Collection:
         arrays: bool = False,
     ) -> list[Hits] | BatchHits:
         """Answer several texts, or vectors (n, dim), at once: a list of `Hits`, or arrays of shape (n, k)."""
+        if isinstance(queries, (str, bytes)):
+            message = "search_batch takes several queries: a list of texts or vectors; for one use search"
+            raise InvalidInput(message)
+        if isinstance(queries, Sized) and len(queries) > MAX_QUERIES:
+            message = f"search_batch takes up to {MAX_QUERIES:,} queries at once, not {len(queries):,}"
+            raise InvalidInput(message)
         texts = isinstance(queries, (list, tuple)) and bool(queries) and isinstance(queries[0], str)
         vectors: object = self._encoder.texts(cast("Sequence[str]", queries)) if texts else queries
         request = SearchRequest.checked(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from contextlib import contextmanager
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Self, cast
 
 from vicinal.backend import CollectionSpec, FieldSpec
 from vicinal.collection import Collection
-from vicinal.embedding import resolve
+from vicinal.embedding import dimension_of, resolve
 from vicinal.engine.embedded import EmbeddedBackend
 from vicinal.errors import AlreadyExists, Closed, InvalidInput, NotFound, SpecMismatch, Unsupported, shorten
 from vicinal.settings import MAX_NAME_CHARACTERS, Settings, parse_bytes
@@ -19,6 +18,7 @@ from vicinal.values import check_text
 from vicinal.vectors import VectorSpec
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from vicinal.backend import Backend, Capabilities, CollectionInfo
@@ -65,6 +65,9 @@ def connect(  # noqa: PLR0913 - each an independent option
     ['a', 'b']
     ['a']
     """
+    if not callable(clock):
+        message = f"clock is a function that returns seconds since 1970, not {shorten(clock)}"
+        raise InvalidInput(message)
     if isinstance(path, str) and (found := re.match(r"[A-Za-z][A-Za-z0-9+.-]+:", path)):
         message = f"{path!r}: this version opens files; {found[0]!r} addresses are not served"
         raise Unsupported(message)
@@ -130,9 +133,8 @@ class Database:
         else:
             _check_same(info, _default_fields(fields, info), model, quantize)
             return Collection(self._backend, info, model, self._clock)
-        if quantize not in (None, "unit"):
-            message = f"quantize is 'unit' or None, not {shorten(quantize)}"
-            raise InvalidInput(message)
+        if quantize is not None:
+            _check_quantize(quantize, fields)
         spec = CollectionSpec(
             name=name,
             fields=tuple(_complete(entry) for entry in fields or ({"name": DEFAULT_FIELD},)),
@@ -195,7 +197,7 @@ class Database:
 
         `progress` is called with (pages done, pages in all). Raises AlreadyExists.
         """
-        self._backend.backup(os.fspath(path), progress)
+        self._backend.backup(path, progress)
 
     def verify(self, *, repair: bool = False, progress: Callable[[int, int], None] | None = None) -> Report:
         """Check every page, row and vector; with `repair`, rebuild what can be derived.
@@ -290,10 +292,20 @@ def _named(name: object, given: Mapping[str, object]) -> _Given:
 
 
 def _fit_embedder(entry: _Given, model: Embedder) -> None:
-    if entry.get("dim", model.dim) != model.dim:
-        message = f"dim={entry['dim']} contradicts the embedder {model.identity!r}, which gives {model.dim}"
+    dim = dimension_of(model)
+    if entry.get("dim", dim) != dim:
+        message = f"dim={entry['dim']} contradicts the embedder {model.identity!r}, which gives {dim}"
         raise SpecMismatch(message)
-    entry["dim"] = model.dim
+    entry["dim"] = dim
+
+
+def _check_quantize(quantize: object, fields: tuple[_Given, ...]) -> None:
+    if quantize != "unit":
+        message = f"quantize is 'unit' or None, not {shorten(quantize)}"
+        raise InvalidInput(message)
+    if not any(entry.get("dtype") == "i8" for entry in fields):
+        message = "quantize='unit' is for vectors stored as dtype='i8'; none of the fields is"
+        raise InvalidInput(message)
 
 
 def _complete(given: _Given) -> FieldSpec:
@@ -329,7 +341,7 @@ def _check_same(info: CollectionInfo, fields: tuple[_Given, ...], model: Embedde
                 raise SpecMismatch(message)
     if model is not None and info.embedder != model.identity:
         message = (
-            f"{info.name!r} holds vectors of {info.embedder or 'no embedder'}; "
+            f"{info.name!r} holds vectors of {repr(info.embedder) if info.embedder else 'no embedder'}; "
             f"{model.identity!r} would not compare with them"
         )
         raise SpecMismatch(message)

@@ -308,7 +308,7 @@ def with_unset(batch: Batch, unset: tuple[str, ...]) -> Batch:
 
 def check_unset(unset: object) -> tuple[str, ...]:
     """Return the names of metadata keys to remove."""
-    names = (unset,) if isinstance(unset, str) else tuple(cast("Iterable[object]", unset))
+    names = tuple(unset) if isinstance(unset, (list, tuple, set, frozenset)) else (unset,)
     for name in names:
         if not isinstance(name, str) or not name:
             message = f"unset takes names of metadata fields, not {shorten(name)}"

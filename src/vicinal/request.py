@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import NoneType
 from typing import TYPE_CHECKING, Final, Literal
 
 from vicinal.errors import InvalidInput, Unsupported, shorten
@@ -49,6 +50,9 @@ def check_count(value: object, name: str, low: int, high: int = MAX_K) -> int:
 
 def check_order(order_by: str | Sequence[str] | None) -> tuple[tuple[tuple[str, ...], bool], ...]:
     """Return (path, descending) of each field to order by."""
+    if not isinstance(order_by, (str, list, tuple, NoneType)):
+        message = f"order_by takes metadata fields such as 'year' or '-year', not {shorten(order_by)}"
+        raise InvalidInput(message)
     names = [] if order_by is None else [order_by] if isinstance(order_by, str) else list(order_by)
     found = []
     for name in names:

@@ -70,6 +70,9 @@ class _Table(Sequence[R], Generic[R]):
     def __getitem__(self, at: int | slice) -> R | list[R]:
         if isinstance(at, slice):
             return [self._row(position) for position in range(*at.indices(len(self)))]
+        if not hasattr(at, "__index__"):
+            message = f"rows are indexed by whole numbers from 0, not {type(at).__name__}"
+            raise TypeError(message)
         position = at + len(self) if at < 0 else at
         if not 0 <= position < len(self):
             message = f"index {at} of {len(self)} rows"

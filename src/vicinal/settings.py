@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass, field
 from typing import Final, Literal
@@ -51,6 +52,10 @@ def half_of_memory() -> int:
         return 1 << 30
 
 
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """How a database is opened.
@@ -73,9 +78,9 @@ class Settings:
         if self.durability not in ("full", "relaxed"):
             message = f"durability is 'full' or 'relaxed', not {shorten(self.durability)}"
             raise InvalidInput(message)
-        if not 0 <= self.timeout <= 86_400:
+        if not _is_number(self.timeout) or not 0 <= self.timeout <= 86_400:
             message = f"timeout is a number of seconds from 0 to 86400, not {shorten(self.timeout)}"
             raise InvalidInput(message)
-        if not 1 <= self.threads <= 1024:
+        if not _is_number(self.threads) or self.threads != int(self.threads) or not 1 <= self.threads <= 1024:
             message = f"threads is a number from 1 to 1024, not {shorten(self.threads)}"
             raise InvalidInput(message)

@@ -143,7 +143,7 @@ def check_id(identity: object, where: str = "id") -> Id:
         message = f"{where}: an id is a str or an int, not {type(identity).__name__}: {shorten(identity)}"
         raise InvalidId(message)
     if isinstance(identity, int):
-        if identity not in INT64:
+        if int(identity) not in INT64:  # of a subclass, `in` would count through the range
             message = f"{where}: {identity} does not fit into 64 bits; use a str id"
             raise InvalidId(message)
         return int(identity)
@@ -196,7 +196,7 @@ def _normalise(value: object, where: str, depth: int) -> object:
         case None | bool() | str():
             return value
         case int():
-            if value not in INT64:
+            if int(value) not in INT64:  # of a subclass, `in` would count through the range
                 message = f"{where}: {shorten(value)} does not fit into 64 bits"
                 raise InvalidMetadata(message)
             return int(value)

@@ -76,7 +76,7 @@ GROUPS: dict[str, list[Case]] = {
     "Metadata": [
         Case(
             "A datetime without a time zone",
-            "from datetime import datetime\n"
+            "from datetime import datetime\n\n"
             'docs.add(ids=["c"], vectors=[[1, 2]], metadata=[{"seen": datetime(2026, 5, 1)}])',
         ),
         Case("Bytes", 'docs.add(ids=["c"], vectors=[[1, 2]], metadata=[{"thumb": {"png": b"\\x89PNG"}}])'),
@@ -108,7 +108,7 @@ GROUPS: dict[str, list[Case]] = {
             "No field named, where there are several",
             'films = db.collection("films", vectors={"title": {"dim": 2}, "poster": {"dim": 3}})\nfilms.search([1, 0])',
         ),
-        Case("A field that does not exist", 'films.search([1, 0], using="titel")'),
+        Case("A field that does not exist", 'films.search([1, 0], using="cover")'),
     ],
     "Collections": [
         Case("A misspelt name", 'db.collection("dosc")'),
@@ -118,8 +118,8 @@ GROUPS: dict[str, list[Case]] = {
         Case("Another metric than the stored one", 'db.collection("docs", metric="l2")'),
         Case(
             "Another embedder than the stored one",
-            "def bright(texts):\n    return [[len(text), 1] for text in texts]\n\n"
-            "def dark(texts):\n    return [[1, len(text)] for text in texts]\n\n"
+            "def bright(texts):\n    return [[len(text), 1] for text in texts]\n\n\n"
+            "def dark(texts):\n    return [[1, len(text)] for text in texts]\n\n\n"
             'db.collection("shades", embedder=bright)\n'
             'db.collection("shades", embedder=dark)',
         ),
@@ -156,7 +156,7 @@ GROUPS: dict[str, list[Case]] = {
     "Transactions and SQL": [
         Case(
             "A write while another connection writes",
-            "other = vicinal.connect(\"app.db\")\nwith other.transaction() as held:\n"
+            'other = vicinal.connect("app.db")\nwith other.transaction() as held:\n'
             '    other.collection("docs").delete(["a"])\n'
             '    docs.delete(["b"])',
         ),
@@ -166,15 +166,15 @@ GROUPS: dict[str, list[Case]] = {
             'with db.transaction() as tx:\n    docs.delete(["a"])\n    tx.execute("commit")',
         ),
         Case("SQL that leaves a transaction open", 'db.execute("begin")'),
-        Case("SQL that does not parse", 'db.execute("selct 1")'),
+        Case("SQL that does not parse", 'db.execute("select from stock")'),
         Case(
             "The standard library's sqlite3 on the open file",
-            'import sqlite3\nsqlite3.connect("app.db")',
+            'import sqlite3\n\nsqlite3.connect("app.db")',
         ),
         Case("Closing inside a transaction", "with db.transaction():\n    db.close()"),
         Case(
             "The database of the parent process, after a fork",
-            'if os.fork() == 0:\n    docs.search([1, 0])',
+            "if os.fork() == 0:\n    docs.search([1, 0])",
             hidden="import os",
             in_child=True,
         ),
@@ -183,6 +183,16 @@ GROUPS: dict[str, list[Case]] = {
 }
 
 
+INTERRUPTION = """\
+import os, signal
+from vicinal import Collection
+upsert, calls = Collection.upsert, []
+def interrupted(*args, **kwargs):
+    calls.append(1)
+    if len(calls) == 3: os.kill(os.getpid(), signal.SIGINT)
+    return upsert(*args, **kwargs)
+Collection.upsert = interrupted
+"""
 COMMANDS = [
     ("A misspelt name", "vicinal search app.db [1,0] -c dosc", ""),
     ("A file that does not exist", "vicinal search ap.db [1,0] -c docs", ""),
@@ -193,14 +203,7 @@ COMMANDS = [
     (
         "Ctrl-C in an import",
         "vicinal import app.db points.jsonl -c points",
-        "import os, signal\n"
-        "from vicinal import Collection\n"
-        "upsert, calls = Collection.upsert, []\n"
-        "def interrupted(*args, **kwargs):\n"
-        "    calls.append(1)\n"
-        "    if len(calls) == 3: os.kill(os.getpid(), signal.SIGINT)\n"
-        "    return upsert(*args, **kwargs)\n"
-        "Collection.upsert = interrupted\n",
+        INTERRUPTION,
     ),
 ]
 
@@ -225,11 +228,11 @@ def write_sources() -> None:
 def outcome(case: Case, namespace: dict[str, object]) -> str:
     """Run one wrong use and return the error as the page shows it."""
     try:
-        exec(case.hidden, namespace)
-        exec(case.code, namespace)
+        exec(case.hidden, namespace)  # noqa: S102 - our own, above
+        exec(case.code, namespace)  # noqa: S102
     except vicinal.VicinalError as error:
         return f"{type(error).__name__}: {error}"
-    except Exception:
+    except Exception:  # noqa: BLE001 - shown on the page, and refused by the test
         return f"NOT ONE OF OURS\n{traceback.format_exc()}"
     return "NO ERROR"
 
@@ -259,7 +262,7 @@ def page() -> str:
         Path(folder).chmod(0o755)
         Path("fixed").mkdir(mode=0o555)
         namespace: dict[str, object] = {"__name__": "wrong"}
-        exec(PREAMBLE, namespace)
+        exec(PREAMBLE, namespace)  # noqa: S102
         before = content(namespace["db"])
         real = str(Path(folder).resolve())
         for group, cases in GROUPS.items():

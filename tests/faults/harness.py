@@ -11,7 +11,7 @@ import tempfile
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
@@ -39,6 +39,8 @@ def environment(**extra: str) -> dict[str, str]:
 class Worker:
     """A process that prints a line for each thing that it has done: a verb of worker.py, or any code."""
 
+    running: ClassVar[list[Worker]] = []
+
     def __init__(self, verb: str, *arguments: object, code: str | None = None, **extra: str) -> None:
         program = [str(WORKER), verb] if code is None else ["-c", code]
         self.process = subprocess.Popen(
@@ -50,6 +52,7 @@ class Worker:
             env=environment(**extra),
         )
         self.lines: list[str] = []
+        self.running.append(self)
 
     def line(self) -> str:
         """Return the next line; fail with the worker's own error where it ended instead."""

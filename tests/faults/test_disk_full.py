@@ -86,12 +86,13 @@ def test_a_limit_on_the_size_of_the_file_is_a_full_disk(tmp_path):
     path, model = tmp_path / "app.db", known.Model(n_rows=100, most=100_000)
     with vicinal.connect(path, maintenance=False) as db:
         known.create(db)
-        db.execute("pragma max_page_count = 100")
+        raw = db._backend._pool._writer.connection
+        raw.execute("pragma max_page_count = 100").fetchall()
         fill(db, model)
         known.check(db, model)
         docs = db.collection("docs")
         assert docs.delete(list(model.rows)[:20]) == 20
-        db.execute("pragma max_page_count = 10000")
+        raw.execute("pragma max_page_count = 10000").fetchall()
         docs.add(ids=["more"], vectors=[known.vector("more", 0)])
         assert db.verify().ok
 

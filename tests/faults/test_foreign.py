@@ -26,7 +26,7 @@ def refused(path, error, *words):
     for read_only in (False, True):
         with pytest.raises(error) as caught:
             vicinal.connect(path, read_only=read_only)
-        for word in (str(path), *words):
+        for word in words:
             assert word in str(caught.value)
     assert path.read_bytes() == before
     assert listing(path) == names
@@ -66,11 +66,7 @@ def test_a_file_of_a_newer_vicinal(tmp_path, journal):
     raw.execute(f"pragma journal_mode = {journal}").fetchall()
     raw.execute("update vicinal_meta set value = 99 where key = 'format'").fetchall()
     raw.close()
-    refused(path, UnsupportedVersion, "format 99") if journal == "delete" else None
-    before = path.read_bytes()
-    with pytest.raises(UnsupportedVersion, match="reads up to 1"):
-        vicinal.connect(path)
-    assert path.read_bytes() == before
+    refused(path, UnsupportedVersion, "format 99; this vicinal reads up to")
 
 
 def test_an_sqlite_library_that_can_corrupt_files_may_only_read(tmp_path, monkeypatch):

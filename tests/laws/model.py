@@ -28,7 +28,7 @@ PAIRS = [(dtype, metric) for dtype, metrics in METRICS.items() for metric in met
 _STORED = {"f32": np.float32, "f16": np.float16, "i8": np.int8, "bit": np.uint8}
 
 
-class Refused(Exception):  # noqa: N818 - as our own errors
+class Refused(Exception):
     """The class of the error that the call must raise; nothing may have changed."""
 
 
@@ -234,8 +234,9 @@ class State:
     def delete(self, name: str, *, now: int, ids: list[Id] | None, where: Node | None) -> int:
         table = self.tables[name]
         found = [key for key, _ in table.passing(now, where) if ids is None or key in ids]
-        for identity in found:
-            del table.rows[identity]
+        expired = [] if ids is None or where is not None else ids  # by id alone, these go for good
+        for identity in {*found, *expired}:
+            table.rows.pop(identity, None)
         return len(found)
 
     # --- reading

@@ -8,7 +8,7 @@ Callers embed through `embed_in_batches` and `embed_query`, which refuse empty t
 back and turn any failure into an `EmbeddingFailed`. Nothing here opens a file or a socket on import.
 """
 
-from vicinal.embedding.batches import DEFAULT_BATCH_SIZE, embed_in_batches, embed_query
+from vicinal.embedding.batches import DEFAULT_BATCH_SIZE, dimension_of, embed_in_batches, embed_query
 from vicinal.embedding.function import EmbeddingFunction, FunctionEmbedder
 from vicinal.embedding.protocol import Embedder, Modality
 from vicinal.embedding.registry import EmbedderFactory, EmbedderSpec, register, registered, resolve
@@ -23,6 +23,7 @@ __all__ = [
     "FunctionEmbedder",
     "Modality",
     "WordLlamaEmbedder",
+    "dimension_of",
     "embed_in_batches",
     "embed_query",
     "register",

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from vicinal.embedding.protocol import Embedder
 
-__all__ = ["DEFAULT_BATCH_SIZE", "embed_in_batches", "embed_query"]
+__all__ = ["DEFAULT_BATCH_SIZE", "dimension_of", "embed_in_batches", "embed_query"]
 
 DEFAULT_BATCH_SIZE = 1024
 
@@ -40,7 +40,7 @@ def embed_in_batches(
         message = f"batch_size must be at least 1, not {batch_size}"
         raise InvalidInput(message)
     checked = check_texts(texts)
-    dim = _guarded(embedder, "its dimension", lambda: embedder.dim)
+    dim = dimension_of(embedder)
     vectors = np.empty((len(checked), dim), dtype=np.float32)
     for start in range(0, len(checked), batch_size):
         batch = checked[start : start + batch_size]
@@ -53,10 +53,15 @@ def embed_in_batches(
     return vectors
 
 
+def dimension_of(embedder: Embedder) -> int:
+    """Return the length of an embedder's vectors. Raises EmbeddingFailed where it cannot tell."""
+    return _guarded(embedder, "its dimension", lambda: embedder.dim)
+
+
 def embed_query(embedder: Embedder, text: str) -> NDArray[np.float32]:
     """Return the vector of a query, of shape (dim,), with the checks of `embed_in_batches`."""
     check_text(text, "the query")
-    dim = _guarded(embedder, "its dimension", lambda: embedder.dim)
+    dim = dimension_of(embedder)
     values = _guarded(embedder, "the query", partial(embedder.embed_query, text))
     vector: NDArray[np.float32] = check_vectors([values], rows=1, dim=dim, source=embedder.identity)[0]
     return vector

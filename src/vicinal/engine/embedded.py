@@ -21,6 +21,7 @@ from vicinal.storage.catalog import CollectionRecord, FieldRecord
 from vicinal.storage.pool import Pool
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Iterator, Sequence
 
     from vicinal.backend import WriteMode
@@ -67,17 +68,7 @@ class EmbeddedBackend:
     def _record(self, session: Session, name: str) -> CollectionRecord:
         found = catalog.find(session, name)
         if found is None:
-            known = catalog.names(session)
-            close = difflib.get_close_matches(name, known, 1)
-            hint = f"; did you mean {close[0]!r}?" if close else ""
-            listed = f" There are: {', '.join(map(repr, known[:10]))}" if known and not close else ""
-            message = f"no collection {shorten(name)}{hint}{listed or (hint and ' ') or ''}".strip()
-            raise NotFound(
-                message
-                if known
-                else f"no collection {shorten(name)}: the database is empty; "
-                "create it with a spec, for example dim=384 or embedder='wordllama'"
-            )
+            raise NotFound(_not_found(name, catalog.names(session)))
         return found
 
     @contextmanager
@@ -233,7 +224,7 @@ class EmbeddedBackend:
         with self._pool.writer() as session:
             return session.run_user(sql, parameters, in_transaction=self._pool.in_transaction)  # type: ignore[arg-type]
 
-    def backup(self, path: str, progress: Callable[[int, int], None] | None) -> None:
+    def backup(self, path: str | os.PathLike[str], progress: Callable[[int, int], None] | None) -> None:
         if self._pool.in_transaction:
             message = "a backup inside a transaction would miss it; take it before or after"
             raise InvalidInput(message)
@@ -257,6 +248,17 @@ class EmbeddedBackend:
     def close(self) -> None:
         self._pool.close()
         self._maintainer.stop()
+
+
+def _not_found(name: str, known: list[str]) -> str:
+    """Return what to say of a collection that does not exist."""
+    if not known:
+        how = "create it with a spec, for example dim=384 or embedder='wordllama'"
+        return f"no collection {shorten(name)}: the database is empty; {how}"
+    close = difflib.get_close_matches(name, known, 1)
+    if close:
+        return f"no collection {shorten(name)}; did you mean {close[0]!r}?"
+    return f"no collection {shorten(name)}; there are: {', '.join(map(repr, known[:10]))}"
 
 
 def _info(record: CollectionRecord) -> CollectionInfo:

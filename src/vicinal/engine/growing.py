@@ -53,6 +53,12 @@ class Growing(Generic[T]):
         """The rows, as an array that must not be written to."""
         return self._buffer.array[: self.length]
 
+    def agrees(self, other: Growing[T], n: int) -> bool:
+        """Return whether the first `n` rows of both exist and are equal. Cost: nothing for views of one buffer."""
+        if n > self.length or n > other.length:
+            return False
+        return self._buffer is other._buffer or np.array_equal(self.view[:n], other.view[:n])
+
     def appended(self, rows: NDArray[T]) -> Growing[T]:
         """Return a view with `rows` behind. Amortised cost: one copy of `rows`."""
         end = self.length + len(rows)

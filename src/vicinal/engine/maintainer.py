@@ -8,7 +8,7 @@ import weakref
 from typing import TYPE_CHECKING, Final
 
 from vicinal.engine import maintenance
-from vicinal.errors import Closed, VicinalError
+from vicinal.errors import Closed, Locked, VicinalError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,11 +76,14 @@ class Maintainer:
             return False
         started = time.monotonic()
         try:
-            more = maintenance.step(pool, self._now)
+            more = maintenance.step(pool, self._now, waiting=False)
         except Closed:
             self._stopped.set()
             return False
+        except Locked:
+            self._stopped.wait(_IDLE_SECONDS)
+            return True
         except VicinalError:
-            more = False  # locked, or the disk is full: the next write, or the next poll, tries again
+            more = False  # the disk is full, for example: the next write, or the next poll, tries again
         self._stopped.wait(time.monotonic() - started)
         return more

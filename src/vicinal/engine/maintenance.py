@@ -7,14 +7,18 @@ that were dropped are gone from the catalog. It gives their space back.
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from vicinal.engine.change import Change
 from vicinal.engine.read import spec_of
 from vicinal.engine.write import delete_rows
+from vicinal.errors import ReadOnly
 from vicinal.storage import catalog, chunks, rows
 from vicinal.storage.chunks import Reader
+from vicinal.storage.connection import empty_log, impatient
+from vicinal.storage.failures import translating
 from vicinal.storage.rows import pack_slots
 
 if TYPE_CHECKING:
@@ -29,37 +33,62 @@ STEP_BYTES: Final = 4 << 20
 _STEP_ROWS: Final = 2000
 _ENOUGH_STUBS: Final = 1024
 _FREE_BYTES_KEPT: Final = 1 << 20
+_LOG_SECONDS: Final = 0.2
+_REST_SECONDS: Final = 0.005
 
 
-def step(pool: Pool, now: Callable[[], int]) -> bool:
+def step(pool: Pool, now: Callable[[], int], *, waiting: bool = True) -> bool:
     """Do one bounded piece of work; return whether there may be more.
 
-    Holds the write lock for at most about `STEP_SECONDS` and `STEP_BYTES`.
+    Holds the write lock for at most about `STEP_SECONDS` and `STEP_BYTES`. Without `waiting`, raises
+    Locked at once where another process writes: to wait would keep this one's writers waiting, too.
     """
     deadline = time.monotonic() + STEP_SECONDS
-    with pool.writer() as session:
+    with pool.writer() as session, translating(session.path):
+        if session.read_only:
+            message = f"{session.path!r} is open read-only"
+            raise ReadOnly(message)
         if not session.has_schema():
             return False
-        with session.writing():
-            for name in catalog.names(session):
-                record = catalog.find(session, name)
-                if record is not None and _serve(session, record, now(), deadline):
-                    return True
-            if catalog.delete_orphans(session, _STEP_ROWS):
-                return True
-        return give_back(session)
+        patience = nullcontext() if waiting else impatient(session.connection, pool.settings.timeout)
+        with session.reading():  # the write lock is taken only where there is something to do
+            name, orphans = _next_work(session, now()), catalog.has_orphans(session)
+        with patience:
+            if name is None and not orphans:
+                return give_back(session)
+            with session.writing():
+                record = None if name is None else catalog.find(session, name)
+                if record is None:
+                    catalog.delete_orphans(session, _STEP_ROWS)
+                else:
+                    _serve(session, record, now(), deadline)
+        return True
 
 
-def _serve(session: Session, record: CollectionRecord, now: int, deadline: float) -> bool:
+def _next_work(session: Session, now: int) -> str | None:
+    """Return the name of a collection with something to do, or None."""
+    for name in catalog.names(session):
+        record = catalog.find(session, name)
+        if record is None:
+            continue
+        if len(rows.expired(session, record.id, now, 1)):
+            return name
+        for entry in record.fields:
+            if chunks.sparse(session, entry.id, 1) or chunks.count_stubs(session, entry.id) > _ENOUGH_STUBS:
+                return name
+    return None
+
+
+def _serve(session: Session, record: CollectionRecord, now: int, deadline: float) -> None:
     gone = rows.expired(session, record.id, now, _STEP_ROWS)
     if len(gone):
         delete_rows(session, record, gone)
-        return True
+        return
     for entry in record.fields:
         sparse = chunks.sparse(session, entry.id, 64)
         if sparse:
             _move(session, record, entry, sparse, deadline)
-            return True
+            return
         if chunks.count_stubs(session, entry.id) > _ENOUGH_STUBS:
             chunks.purge_stubs(session, entry.id)
             # A reader of an older version cannot tell that these slots are dead: it loads anew.
@@ -67,8 +96,7 @@ def _serve(session: Session, record: CollectionRecord, now: int, deadline: float
                 replace(known, floor=record.version + 1) if known.id == entry.id else known for known in record.fields
             )
             catalog.save(session, replace(record, fields=tuple(floors)))
-            return True
-    return False
+            return
 
 
 def _move(
@@ -127,9 +155,11 @@ def compact(pool: Pool, now: Callable[[], int], progress: Callable[[int, int], N
         done += 1
         if progress is not None:
             progress(done, 0)
+        time.sleep(_REST_SECONDS)  # writers that wait look more often than that
     with pool.writer() as session:
         if not session.connection.in_transaction and not session.read_only and not pool.target.in_memory:
-            session.run("pragma wal_checkpoint(truncate)")
+            with session.lock, translating(session.path):
+                empty_log(session.connection, _LOG_SECONDS, pool.settings.timeout)
         return {"bytes_before": before, "bytes_after": _file_bytes(session), "steps": done}
 
 

@@ -35,9 +35,9 @@ class _ResidentBlock:
 
 @dataclass(frozen=True, slots=True)
 class Resident:
-    """Vectors of the first `length` positions of a slot map of this `lineage`, in whole blocks."""
+    """Vectors of the first `length` positions of a slot map, in whole blocks; `slots` are the map's."""
 
-    lineage: int
+    slots: Growing[np.int64]
     blocks: tuple[_ResidentBlock, ...]
     length: int
 
@@ -73,15 +73,18 @@ def resident(view: View, entry: FieldRecord, spec: VectorSpec, slot_map: SlotMap
                 blocks[-1] = _longer(blocks[-1], vectors, norms.result())
             else:
                 blocks.append(_block(vectors, norms.result()))
-        return Resident(slot_map.lineage, tuple(blocks), length)
+        return Resident(slot_map.slots, tuple(blocks), length)
+
+    def fits(old: Resident) -> bool:
+        return old.slots.agrees(slot_map.slots, old.length)
 
     def refresh(old: Resident, _version: int) -> Resident | None:
-        return extend(old) if old.lineage == slot_map.lineage else None
+        return extend(old) if fits(old) else None
 
     key = ("vectors", entry.id)
     found = view.parts.get(view.session, view.record, key, lambda: extend(None), refresh)
-    if found.lineage != slot_map.lineage:
-        found = extend(None)
+    if not fits(found) or found.length < wanted:
+        found = extend(found if fits(found) else None)
         view.parts.replace(view.session, view.record, key, found)
     return found
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, cast
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 
     from vicinal.storage.session import Session
 
-_lineages = itertools.count(1)
 _MUCH_DEAD: Final = 0.5
 _FEW: Final = 4096
 _READ_ROWS: Final = 8192
@@ -34,7 +32,6 @@ Path = tuple[str, ...]
 class RowMap:
     """Positions 0..n-1 in the order of row numbers. numbers: int64, ascending. exists: bool."""
 
-    lineage: int
     numbers: Growing[np.int64]
     exists: NDArray[np.bool_]
     n_rows: int
@@ -53,7 +50,7 @@ class RowMap:
 def load(session: Session, collection: int) -> RowMap:
     """Read the numbers of all rows. Cost: about 50 ms per million."""
     numbers = rows.numbers(session, collection)
-    return RowMap(next(_lineages), Growing.of(numbers), np.ones(len(numbers), np.bool_), len(numbers))
+    return RowMap(Growing.of(numbers), np.ones(len(numbers), np.bool_), len(numbers))
 
 
 def refresh(old: RowMap, version: int, session: Session, collection: int) -> RowMap | None:
@@ -75,7 +72,7 @@ def refresh(old: RowMap, version: int, session: Session, collection: int) -> Row
     n_rows = int(exists.sum())
     if len(exists) > _FEW and n_rows < _MUCH_DEAD * len(exists):
         return None
-    return RowMap(old.lineage, numbers, exists, n_rows)
+    return RowMap(numbers, exists, n_rows)
 
 
 def _ranges(blocks: Sequence[int]) -> list[tuple[int, int]]:
@@ -92,22 +89,26 @@ def _ranges(blocks: Sequence[int]) -> list[tuple[int, int]]:
 
 @dataclass(frozen=True, slots=True)
 class FieldColumn:
-    """One metadata field of all rows of a map: aligned to the positions of that `lineage`."""
+    """One metadata field of all rows of a map, aligned to its positions; `numbers` are the map's."""
 
-    lineage: int
+    numbers: Growing[np.int64]
     column: Column
+
+    def fits(self, row_map: RowMap) -> bool:
+        """Return whether the column is aligned to this map."""
+        return len(self.column) == len(row_map) and self.numbers.agrees(row_map.numbers, len(row_map))
 
 
 def load_column(session: Session, collection: int, row_map: RowMap, path: Path) -> FieldColumn:
     """Read one field from the JSON of all rows. Cost: about 0.4 µs per row."""
     known = row_map.numbers.view
     if row_map.n_rows < len(row_map):
-        blank = FieldColumn(row_map.lineage, Column.from_values([MISSING] * len(known)))
+        blank = FieldColumn(row_map.numbers, Column.from_values([MISSING] * len(known)))
         return _patched(blank, session, collection, row_map, path, np.unique(known // BLOCK_ROWS).tolist())
     column = Column.from_values([])
     for low, high in _spans(known):  # piece by piece, so that few Python objects live at once
         column = column.extended(read_values(session, collection, low, high, path))
-    return FieldColumn(row_map.lineage, column)
+    return FieldColumn(row_map.numbers, column)
 
 
 def _spans(numbers: NDArray[np.int64]) -> list[tuple[int, int]]:
@@ -122,7 +123,7 @@ def refresh_column(
     old: FieldColumn, version: int, session: Session, collection: int, row_map: RowMap, path: Path
 ) -> FieldColumn | None:
     """Return `old`, made at `version`, with the rows of changed blocks read again."""
-    if old.lineage != row_map.lineage:
+    if not old.numbers.agrees(row_map.numbers, len(old.column)):
         return None
     blocks = rows.changed_blocks(session, collection, version)
     if len(blocks) * BLOCK_ROWS > len(row_map) // 2 + _FEW:
@@ -150,7 +151,7 @@ def _patched(
         for position, value in zip(at[split:].tolist(), values[split:], strict=True):
             fresh[position - n_old] = value
         column = column.extended(fresh)
-    return FieldColumn(old.lineage, column)
+    return FieldColumn(row_map.numbers, column)
 
 
 def read_values(session: Session, collection: int, low: int, high: int, path: Path) -> list[object]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from vicinal.storage.catalog import FieldRecord
     from vicinal.storage.session import Session
 
-_lineages = itertools.count(1)
 T = TypeVar("T", bound=np.generic)
 _MUCH_DEAD = 0.5
 _FEW = 4096
@@ -29,11 +27,11 @@ _FEW = 4096
 class SlotMap:
     """Positions 0..n-1 in the order of slots; arrays aligned to them must not be written to.
 
-    slots, rows: int64. live: bool. Two maps of one `lineage` agree on the positions they share, so that
-    vectors loaded for one serve the other.
+    slots, rows: int64. live: bool. Maps of one history may differ: what is brought up to date in fewer steps
+    never sees slots that came and went between them. So what was made for one map (vectors, positions)
+    serves another where their `slots` agree.
     """
 
-    lineage: int
     slots: Growing[np.int64]
     rows: Growing[np.int64]
     live: NDArray[np.bool_]
@@ -49,7 +47,6 @@ def load(session: Session, field: FieldRecord) -> SlotMap:
     slots = [np.arange(chunk.first, chunk.first + chunk.written, dtype=np.int64) for chunk in found]
     live = _joined([chunk.live for chunk in found], np.bool_)
     return SlotMap(
-        next(_lineages),
         Growing.of(_joined(slots, np.int64)),
         Growing.of(_joined([chunk.rows for chunk in found], np.int64)),
         live,
@@ -85,4 +82,4 @@ def refresh(old: SlotMap, version: int, session: Session, field: FieldRecord) ->
     n_live = int(live.sum())
     if len(live) > _FEW and n_live < _MUCH_DEAD * len(live):
         return None
-    return SlotMap(old.lineage, slots, rows, live, n_live)
+    return SlotMap(slots, rows, live, n_live)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _PAGES_AT_ONCE: Final = 2048
 
 
-def backup(session: Session, path: str, progress: Callable[[int, int], None] | None) -> None:
+def backup(session: Session, path: str | os.PathLike[str], progress: Callable[[int, int], None] | None) -> None:
     """Write a consistent copy of the database to a new file while others read and write.
 
     The copy appears under its name only when it is complete and synced. Raises AlreadyExists.
@@ -37,10 +37,27 @@ def backup(session: Session, path: str, progress: Callable[[int, int], None] | N
     partial.unlink(missing_ok=True)
     try:
         copy_pages(session, str(partial), _PAGES_AT_ONCE, progress)
-        partial.rename(target)
+        _publish(partial, target)
     finally:
         for suffix in ("", "-journal", "-wal", "-shm"):
             Path(f"{partial}{suffix}").unlink(missing_ok=True)
+
+
+def _publish(partial: Path, target: Path) -> None:
+    """Give the finished copy its name, durably, and not over a file that has appeared meanwhile."""
+    try:
+        target.hardlink_to(partial)
+    except FileExistsError as error:
+        message = f"{str(target)!r} has appeared meanwhile; a backup never overwrites"
+        raise AlreadyExists(message) from error
+    except OSError:  # a file system without links
+        partial.rename(target)
+    if os.name == "posix":
+        directory = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
 
 
 def stats(session: Session) -> dict[str, object]:

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 class _RowOfSlot:
     """Position in the row map of each position in the slot map."""
 
-    slot_lineage: int
-    row_lineage: int
+    slots: Growing[np.int64]
+    numbers: Growing[np.int64]
     positions: Growing[np.int64]
     same: bool
     """Whether both count alike, so that a mask over rows is one over slots."""
@@ -82,7 +82,7 @@ class View:
             lambda: rowmap.load_column(self.session, collection, row_map, path),
             refresh,
         )
-        if found.lineage != row_map.lineage:
+        if not found.fits(row_map):
             found = rowmap.load_column(self.session, collection, row_map, path)
             self.parts.replace(self.session, self.record, ("column", path), found)
         return found.column
@@ -136,15 +136,18 @@ class View:
             np.clip(fresh, 0, max(0, len(row_map) - 1), out=fresh)  # dead slots of rows that are gone
             positions = old.appended(fresh) if old is not None else Growing.of(fresh)
             same = len(row_map) == len(slot_map) and bool(np.array_equal(positions.view, np.arange(len(slot_map))))
-            return _RowOfSlot(slot_map.lineage, row_map.lineage, positions, same)
+            return _RowOfSlot(slot_map.slots, row_map.numbers, positions, same)
 
         def refresh(old: _RowOfSlot, _version: int) -> _RowOfSlot | None:
-            fits = old.slot_lineage == slot_map.lineage and old.row_lineage == row_map.lineage
+            fits = old.slots.agrees(slot_map.slots, old.slots.length)
+            fits = fits and old.numbers.agrees(row_map.numbers, old.numbers.length)
             return compute(old.positions) if fits else None
 
         key = ("row of slot", entry.id)
         found = self.parts.get(self.session, self.record, key, lambda: compute(None), refresh)
-        if found.slot_lineage != slot_map.lineage or found.row_lineage != row_map.lineage:
+        fits = found.slots.length == len(slot_map) and found.slots.agrees(slot_map.slots, len(slot_map))
+        fits = fits and found.numbers.length == len(row_map)
+        if not fits or not found.numbers.agrees(row_map.numbers, len(row_map)):
             found = compute(None)
             self.parts.replace(self.session, self.record, key, found)
         return found

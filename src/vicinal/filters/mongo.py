@@ -86,6 +86,7 @@ def _condition(path: Path, operator: object, operand: object, depth: int) -> Nod
         raise InvalidFilter(
             f"the field {shorten(name)} is compared with an object that has the key {shorten(operator)}; "
             f"filter on the nested field instead: {shorten(format_path((*path, operator)))}"
+            + (f", or write ${operator} for the operator" if f"${operator}" in _OPERATORS else "")
         )
     raise InvalidFilter(
         f"unknown operator {shorten(operator)} for the field {shorten(name)}"

@@ -61,8 +61,8 @@ def search_flat(
 
     `streamed=True` promises nothing about a block's arrays once the next block is asked for: they
     are read in the calling thread, one block at a time. Otherwise up to `threads` threads share
-    the rows; matrix products (f32 cosine, dot, l2 and batches) leave that to a BLAS that has
-    threads of its own. Memory: some megabytes per thread plus the candidates.
+    the rows; matrix products (batches) leave that to a BLAS that has threads of its own. Memory:
+    some megabytes per thread plus the candidates.
 
     >>> from vicinal.vectors import VectorSpec
     >>> block = Block(0, np.float32([[0, 0], [3, 4], [1, 0]]))
@@ -79,7 +79,7 @@ def search_flat(
         blocks = list(blocks)
         total = sum(block.vectors.nbytes for block in blocks)
         workers = min(threads, max(1, total // _THREAD_BYTES))
-        if workers > 1 and _blas_threads() > 1 and _uses_products(queries, spec):
+        if workers > 1 and len(queries) > 1 and _blas_threads() > 1 and _uses_products(queries, spec):
             workers = 1
     rows = max(1024, _scratch(queries) // len(queries))
     if workers > 1:

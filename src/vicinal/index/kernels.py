@@ -113,7 +113,7 @@ class Products:
         rows = decoded(rows)
         with np.errstate(over="ignore", invalid="ignore"):
             if len(self._queries) == 1:
-                np.dot(rows, self._queries[0], out=out[0])
+                np.vecdot(rows, self._queries[0], out=out[0])  # one thread, as fast as its matrix-vector product
             else:
                 np.dot(self._queries, rows.T, out=out)
             if self._metric == "cosine":

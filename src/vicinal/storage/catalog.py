@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Final, Literal, cast
 
 from vicinal.storage.schema import first_key, last_key
 
@@ -161,15 +161,23 @@ def forget(session: Session, record: CollectionRecord) -> None:
     session.stamps.pop(record.id, None)
 
 
+_OWNERS: Final = (
+    ("vicinal_vector", "vicinal_field"),
+    ("vicinal_chunk", "vicinal_field"),
+    ("vicinal_row", "vicinal_collection"),
+    ("vicinal_block", "vicinal_collection"),
+)
+
+
+def has_orphans(session: Session) -> bool:
+    """Return whether there are rows or chunks that no collection owns."""
+    return any(_first_orphan(session, table, owners) is not None for table, owners in _OWNERS)
+
+
 def delete_orphans(session: Session, limit: int) -> int:
     """Delete up to about `limit` rows and chunks that no collection owns; return how many went."""
     gone = 0
-    for table, owners in (
-        ("vicinal_vector", "vicinal_field"),
-        ("vicinal_chunk", "vicinal_field"),
-        ("vicinal_row", "vicinal_collection"),
-        ("vicinal_block", "vicinal_collection"),
-    ):
+    for table, owners in _OWNERS:
         while gone < limit:
             owner = _first_orphan(session, table, owners)
             if owner is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -24,12 +25,16 @@ from vicinal.storage.schema import APPLICATION_ID, PAGE_BYTES, check_format
 if TYPE_CHECKING:
     from vicinal.settings import Settings
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 MEMORY: Final = ":memory:"
 _HEADER: Final = b"SQLite format 3\x00"
 _SAFE_SQLITE: Final = 3_051_003  # the first release without the WAL-reset race
 _CHECKPOINT_BYTES: Final = 4 << 20
 _CACHE_BYTES: Final = 32 << 20
 _JOURNAL_KEPT_BYTES: Final = 64 << 20
+_SLEEP_SECONDS: Final = 0.002
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +133,7 @@ def connect(target: Target, settings: Settings) -> apsw.Connection:
     with translating(target.path):
         connection = _open(target)
         try:
-            connection.set_busy_timeout(int(settings.timeout * 1000))
+            connection.set_busy_handler(_Patience(settings.timeout))
             check_format(connection)  # first: a file of a newer vicinal stays as it is
             _apply_policy(connection, target, settings)
         except BaseException:
@@ -178,3 +183,49 @@ def _use_log(connection: apsw.Connection, seconds: float) -> None:
             time.sleep(0.002)
         else:
             return
+
+
+class _Patience:
+    """Waits for another writer in short sleeps.
+
+    SQLite's own waiting sleeps up to 100 ms at a time, in which others overtake, and is deaf to Ctrl-C.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._until = 0.0
+
+    def __call__(self, n_calls_before: int) -> bool:
+        now = time.monotonic()
+        if n_calls_before == 0:
+            self._until = now + self._seconds
+        if now >= self._until:
+            return False
+        time.sleep(min(_SLEEP_SECONDS, self._until - now))
+        return True
+
+
+@contextmanager
+def impatient(connection: apsw.Connection, timeout: float) -> Iterator[None]:
+    """Do not wait for other connections inside the block; afterwards `timeout` seconds again."""
+    connection.set_busy_handler(None)
+    try:
+        yield
+    finally:
+        connection.set_busy_handler(_Patience(timeout))
+
+
+def empty_log(connection: apsw.Connection, seconds: float, timeout: float) -> bool:
+    """Move the log into the file; return whether it is empty now.
+
+    Tries for `seconds` while others read older snapshots or write; no writer waits for these readers.
+    timeout: the connection's own, put back afterwards.
+    """
+    deadline = time.monotonic() + seconds
+    connection.execute("pragma wal_checkpoint(passive)").fetchall()
+    with impatient(connection, timeout):
+        while True:
+            (busy, _, _), *_ = connection.execute("pragma wal_checkpoint(truncate)").fetchall()
+            if not busy or time.monotonic() >= deadline:
+                return not busy
+            time.sleep(_SLEEP_SECONDS)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from vicinal.errors import Closed, InvalidInput, Locked, ReadOnly, UnsafeAccess, Unsupported
 from vicinal.storage import fork, guard
 from vicinal.storage.connection import Target, connect, fingerprint, locate
-from vicinal.storage.schema import APPLICATION_ID, migrate
+from vicinal.storage.schema import APPLICATION_ID, FORMAT, format_of, migrate
 from vicinal.storage.session import ROLLED_BACK, Session
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ class Pool:
     @contextmanager
     def transaction(self) -> Iterator[Session]:
         """Bind one write transaction to this context; a savepoint where one is bound already."""
-        with self.writer() as session, session.writing():
+        with self.writer() as session, session.transaction():
             if self._current() is not None:
                 yield session
                 return
@@ -174,8 +174,8 @@ class Pool:
             _bound.reset(token)
 
     def ensure_schema(self, session: Session) -> None:
-        """Create vicinal's tables where the file has none yet, inside the caller's write."""
-        if session.has_schema():
+        """Bring the file to the current format, inside the caller's write."""
+        if format_of(session.connection) == FORMAT:
             return
         empty = session.run("select count(*) from sqlite_schema")[0][0] == 0
         migrate(session.connection)

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import os
 import threading
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 import apsw
+import numpy as np
 
 from vicinal.errors import Closed, InvalidInput, ReadOnly, UnsafeAccess
 from vicinal.storage.failures import translating
 from vicinal.storage.schema import format_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     Parameters = Sequence[object] | Mapping[str, object] | None
 
@@ -138,23 +140,50 @@ class Session:
                 raise
 
     @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Like `writing`, around code of the user, whose context may go on in other threads inside the block."""
+        if self.read_only:
+            message = f"{self.path!r} is open read-only"
+            raise ReadOnly(message)
+        if self.connection.in_transaction:
+            with translating(self.path), self.savepoint():
+                yield
+            return
+        try:
+            with self.lock, translating(self.path):
+                self.connection.execute("begin immediate")
+            yield
+            self._check_process()
+            with self.lock, translating(self.path):
+                self._check_open()
+                self.connection.execute("commit")
+        except BaseException:
+            if os.getpid() == self._pid:
+                with self.lock, translating(self.path):
+                    self._roll_back()
+            raise
+
+    @contextmanager
     def savepoint(self) -> Iterator[None]:
         """Run the block as one atomic part of the transaction under way; SQLite's errors come through."""
         self._savepoints += 1
         name = f"vicinal_{self._savepoints}"
         opened = False
         try:
-            self.connection.execute(f"savepoint {name}")
+            with self.lock:
+                self.connection.execute(f"savepoint {name}")
             opened = True
             yield
             self._check_process()
-            self._check_open()
-            self.connection.execute(f"release {name}")
+            with self.lock:
+                self._check_open()
+                self.connection.execute(f"release {name}")
         except BaseException:
             # Some failures (disk full, I/O error) end the whole transaction by themselves.
             if opened and self._roll_back_possible():
-                self.connection.execute(f"rollback to {name}")
-                self.connection.execute(f"release {name}")
+                with self.lock, suppress(apsw.SQLError):  # released already: Ctrl-C came just then
+                    self.connection.execute(f"rollback to {name}")
+                    self.connection.execute(f"release {name}")
             raise
         finally:
             self._savepoints -= 1
@@ -194,9 +223,12 @@ class Session:
             denied: list[str] = []
             self.connection.authorizer = _Authorizer(denied, in_transaction=in_transaction)
             try:
-                found: list[tuple[object, ...]] = list(self.connection.execute(sql, parameters))
+                found: list[tuple[object, ...]] = list(self.connection.execute(sql, _bindable(parameters)))
             except apsw.AuthError as error:
                 raise InvalidInput(denied[0] if denied else str(error)) from error
+            except TypeError as error:
+                message = f"parameters are a list or a dict of None, int, float, str and bytes: {error}"
+                raise InvalidInput(message) from error
             else:
                 if self.connection.in_transaction and not in_transaction:
                     message = (
@@ -219,6 +251,17 @@ class Session:
         with self.lock:
             self.forget()
             self.connection.close(True)
+
+
+def _bindable(parameters: Parameters) -> Parameters:
+    """Return parameters with NumPy numbers as Python's, which SQLite would take for blobs."""
+    if isinstance(parameters, Mapping):
+        return {name: _plain(value) for name, value in parameters.items()}
+    return [_plain(value) for value in parameters] if isinstance(parameters, (list, tuple)) else parameters
+
+
+def _plain(value: object) -> object:
+    return value.item() if isinstance(value, np.generic) else value
 
 
 class _Authorizer:
