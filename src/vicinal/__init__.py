@@ -36,3 +36,6 @@ __all__ = [
     "connect",
     "errors",
 ]
+
+for _public in (BatchHits, Collection, Database, Explanation, Hit, Hits, Report, Row, Rows, Transaction, connect):
+    _public.__module__ = "vicinal"  # what reprs, tracebacks and documentation show

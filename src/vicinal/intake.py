@@ -69,8 +69,10 @@ def _count(vectors: object) -> int:
         return 1
     if not hasattr(vectors, "__len__") or getattr(vectors, "ndim", 1) == 0:
         raise InvalidVector(f"vectors is an array of shape (n, dim) or a list of vectors, not {shorten(vectors)}")
-    flat = getattr(vectors, "ndim", 2) == 1 and getattr(vectors, "dtype", None) != np.object_
-    if flat or isinstance(next(iter(cast("Any", vectors)), None), (int, float, np.number)):
+    n_axes = getattr(vectors, "ndim", None)
+    if n_axes == 1 and getattr(vectors, "dtype", None) != np.object_:
+        return 1
+    if n_axes in (None, 1) and isinstance(next(iter(cast("Any", vectors)), None), (int, float, np.number)):
         return 1
     return len(vectors)
 

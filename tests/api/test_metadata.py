@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from enum import IntEnum
 from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import vicinal
@@ -19,10 +19,12 @@ from vicinal.filters import ast
 from vicinal.values import decode_metadata, encode_metadata
 
 SUMMER = timezone(timedelta(hours=5, minutes=45))
+NOON = datetime(2024, 1, 1, 12, tzinfo=UTC)
 EXACT = [
     *(None, True, False, 0, 1, -1, 2**63 - 1, -(2**63), 2**53 + 1),
     *(0.5, -0.0, 1.0, 5e-324, 1.7976931348623157e308, -1e-300, 0.1 + 0.2, 2.0**63),
-    *("", "text", "é", "e\u0301", "😀", "\x00", "\n\t\x1f\x7f", '"', "\\", "\\u0041", "$date", '{"$date":1}', "x" * 100_000),
+    *("", "text", "é", "e\u0301", "😀", "\x00", "\n\t\x1f\x7f"),
+    *('"', "\\", "\\u0041", "$date", '{"$date":1}', "x" * 100_000),
     datetime(2024, 2, 29, 23, 59, 59, 999_999, tzinfo=UTC),
     datetime(1, 1, 1, tzinfo=UTC),
     datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC),
@@ -31,7 +33,8 @@ EXACT = [
     {"x": {"y": {"z": [1]}}},
 ]
 KEYS = [
-    *("a.b", 'a"b', "a\\b", "a'b", "a$", " ", "\x00", "\x01", "\n", "\x7f", "é", "😀", "[0]", "#", "\\u0041", "A", "a b"),
+    *("a.b", 'a"b', "a\\b", "a'b", "a$", " ", "\x00", "\x01", "\n", "\x7f"),
+    *("é", "😀", "[0]", "#", "\\u0041", "A", "a b"),
     *("id", "vector", "document", "metadata", "null", "and", "x" * 5000, '"', '"."', "a--", "*"),
 ]
 
@@ -86,7 +89,7 @@ def test_what_stands_for_a_value_is_stored_as_that_value(docs, given, stored) ->
         ({1, 2}, "set"),
         (object(), "object"),
         (timedelta(1), "timedelta"),
-        (datetime(2024, 1, 1).date(), "date"),
+        (date(2024, 1, 1), "date"),
         (math.nan, "nan is not a finite number"),
         (math.inf, "inf is not a finite number"),
         (np.float32("nan"), "nan is not a finite number"),
@@ -95,7 +98,7 @@ def test_what_stands_for_a_value_is_stored_as_that_value(docs, given, stored) ->
         (np.array(["2024"], "M8[ns]"), "ndarray"),
         (2**63, "9223372036854775808 does not fit into 64 bits"),
         (-(2**63) - 1, "64 bits"),
-        (datetime(2024, 1, 1), "2024-01-01 00:00:00 has no time zone; make it aware"),
+        (NOON.replace(tzinfo=None), "2024-01-01 12:00:00 has no time zone; make it aware"),
         (datetime(1, 1, 1, tzinfo=SUMMER), "years 1 to 9999"),
         ("\ud800", "lone surrogate"),
         ({"": 1}, "non-empty text"),
@@ -155,12 +158,13 @@ def test_thousands_of_keys_are_patched_at_once(docs) -> None:
 keys = st.text(min_size=1).filter(lambda key: not key.startswith("$"))
 values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text() | st.datetimes(timezones=st.just(UTC)),
+    | st.text() | st.datetimes(timezones=st.just(UTC)).map(lambda moment: moment.replace(fold=0)),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(keys, inner, max_size=4),
     max_leaves=10,
 )  # fmt: skip
 
 
+@settings(max_examples=60)
 @given(metadata=st.dictionaries(keys, values))
 def test_encoding_loses_nothing(metadata) -> None:
     assert repr(decode_metadata(encode_metadata(metadata, "metadata"))) == repr(metadata)

@@ -160,7 +160,11 @@ def test_tasks_do_not_see_each_others_transactions(db):
             begun.set()
             await looked.wait()
             assert "mine" in docs
-            await asyncio.to_thread(docs.add, ids=["with it"], vectors=[[1, 2]])
+            assert await asyncio.to_thread(docs.count) == 1  # another thread, so outside
+            assert await asyncio.create_task(inside()) == ["first"]
+
+    async def inside():
+        return docs.get().ids
 
     async def reader():
         await begun.wait()
@@ -176,7 +180,20 @@ def test_tasks_do_not_see_each_others_transactions(db):
         await asyncio.gather(writer(), reader())
 
     asyncio.run(asyncio.wait_for(both(), 30))
-    assert docs.get().ids == ["first", "mine", "with it", "late"]
+    assert docs.get().ids == ["first", "mine", "late"]
+
+
+def test_a_write_that_waits_for_its_own_transaction_is_told_so(tmp_path):
+    async def inside(db, docs):
+        with db.transaction():
+            docs.add(ids=["mine"], vectors=[[1, 2]])
+            with pytest.raises(Locked):
+                await asyncio.to_thread(docs.add, ids=["never"], vectors=[[1, 2]])
+
+    with vicinal.connect(tmp_path / "app.db", timeout=0.1) as db:
+        docs = db.collection("docs", dim=2)
+        asyncio.run(inside(db, docs))
+        assert docs.get().ids == ["mine"]
 
 
 def test_many_tasks_add_and_search(db):

@@ -3,8 +3,9 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-import vicinal
 from click.testing import CliRunner
+
+import vicinal
 from vicinal.cli.program import program
 
 

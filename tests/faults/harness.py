@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -18,10 +17,11 @@ import pytest
 import vicinal
 
 if TYPE_CHECKING:
+    import random
     from collections.abc import Iterator
 
 WORKER = Path(__file__).with_name("worker.py")
-PATIENCE_SECONDS = 60
+PATIENCE_SECONDS = 200
 FULL = (pytest.mark.faults, pytest.mark.slow)
 """Marks of the rounds that take minutes: out of `make test`, in `make faults`."""
 

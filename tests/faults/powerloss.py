@@ -70,23 +70,23 @@ class _File(apsw.VFSFile):
         self.world = world
         self.path = name.filename() if isinstance(name, apsw.URIFilename) else str(name)
 
-    def xRead(self, amount, offset):
+    def xRead(self, amount, offset):  # noqa: N802 - SQLite's name
         self.world.tick("read")
         return super().xRead(amount, offset)
 
-    def xWrite(self, data, offset):
+    def xWrite(self, data, offset):  # noqa: N802 - SQLite's name
         self.world.tick("write")
         size = super().xFileSize()
         old = super().xRead(min(len(data), max(0, size - offset)), offset) if size > offset else b""
         self.world.undo[self.path].append((offset, bytes(old), size, bytes(data)))
         super().xWrite(data, offset)
 
-    def xTruncate(self, size):
+    def xTruncate(self, size):  # noqa: N802 - SQLite's name
         self.world.tick("truncate")
         super().xTruncate(size)
         self.world.undo[self.path] = []
 
-    def xSync(self, flags):
+    def xSync(self, flags):  # noqa: N802 - SQLite's name
         self.world.tick("sync")
         super().xSync(flags)
         self.world.undo[self.path] = []
@@ -97,10 +97,10 @@ class _Disk(apsw.VFS):
         self.world = world
         super().__init__(name, "")
 
-    def xOpen(self, name, flags):
+    def xOpen(self, name, flags):  # noqa: N802 - SQLite's name
         return _File(name, flags, self.world)
 
-    def xDelete(self, name, sync):
+    def xDelete(self, name, sync):  # noqa: N802 - SQLite's name
         self.world.tick("delete")
         super().xDelete(name, sync)
         self.world.undo.pop(name, None)

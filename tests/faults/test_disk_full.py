@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 import pytest
@@ -11,6 +12,12 @@ from vicinal.errors import StorageFull
 
 from . import model as known
 from .harness import disk, remount
+
+
+def fill_further(db, batch):
+    """Try to store one batch again and again."""
+    for _ in range(100):
+        known.store(db, batch)
 
 
 def fill(db, model):
@@ -37,8 +44,7 @@ def test_a_full_disk_stops_writes_alone_and_space_brings_them_back(tmp_path, mai
             assert known.n_stored(db) == model.number > 3
             known.check(db, model)
             with pytest.raises(StorageFull):
-                for _ in range(100):
-                    known.store(db, model.next())
+                fill_further(db, model.next())
             known.check(db, model)
             remount(place, "size=16m")
             for _ in range(3):
@@ -74,9 +80,9 @@ def test_a_database_that_was_full_opens_and_reads(tmp_path):
             known.create(db)
             fill(db, model)
         ballast = os.open(place / "ballast", os.O_WRONLY | os.O_CREAT)
-        with pytest.raises(OSError, match="No space"):
-            while True:
-                os.write(ballast, bytes(4096))
+        with contextlib.suppress(OSError):
+            while os.write(ballast, bytes(4096)):
+                pass
         os.close(ballast)
         with vicinal.connect(path, read_only=True) as db:
             known.check(db, model)

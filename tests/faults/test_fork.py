@@ -39,7 +39,8 @@ for end in (sys.exit, os._exit):
     if not pid:
         for call in (docs.count, lambda: docs.search([1, 2]), lambda: add(docs, "x"), lambda: db.execute("select 1"),
                      db.collections, db.verify, db.compact, db.stats, lambda: db.transaction().__enter__(),
-                     lambda: db.collection("new", dim=2), lambda: db.backup(path + ".copy"), lambda: docs.delete(["first"])):
+                     lambda: db.collection("new", dim=2), lambda: db.backup(path + ".copy"),
+                     lambda: docs.delete(["first"])):
             refused(call)
         db.close()
         end(0)
@@ -169,7 +170,8 @@ for method in ("fork", "spawn"):
     if method == "fork":
         children = [context.Process(target=work, args=(path, f"{method} {at}")) for at in range(3)]
     else:
-        code = "import vicinal\\nwith vicinal.connect({!r}) as own: own.collection('docs').add(ids=[{!r}], vectors=[[1, 2]])"
+        code = "import vicinal\\nwith vicinal.connect({!r}) as own:\\n"
+        code += "    own.collection('docs').add(ids=[{!r}], vectors=[[1, 2]])"
         children = [context.Process(target=exec, args=(code.format(path, f"{method} {at}"),)) for at in range(3)]
     for child in children: child.start()
     for child in children: child.join()

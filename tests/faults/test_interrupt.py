@@ -24,7 +24,8 @@ with vicinal.connect(sys.argv[1]) as db:
         signal.setitimer(signal.ITIMER_REAL, chance.uniform(0.0001, 0.012))
         try:
             try:
-                docs.add(ids=[f"{batch}-{at}" for at in range(n_rows)], vectors=vectors, metadata=[{"batch": batch}] * n_rows)
+                ids = [f"{batch}-{at}" for at in range(n_rows)]
+                docs.add(ids=ids, vectors=vectors, metadata=[{"batch": batch}] * n_rows)
                 done = True
             except KeyboardInterrupt:
                 done = False
@@ -38,7 +39,9 @@ with vicinal.connect(sys.argv[1]) as db:
         acked += found
     assert db.verify().ok
 print(interrupted, acked)
-""".replace("import os, signal", "import signal; signal.signal(signal.SIGALRM, signal.default_int_handler)\nimport os, signal")
+""".replace(
+    "import os, signal", "import signal; signal.signal(signal.SIGALRM, signal.default_int_handler)\nimport os, signal"
+)
 
 
 @tiers(fast=60, full=1500)

@@ -132,6 +132,21 @@ def test_a_log_without_its_shared_memory_in_such_a_directory_is_not_passed_over(
         assert int(done.stdout.split()[1]) >= acknowledged
 
 
+def test_a_reader_without_rights_sees_what_was_written_and_closed_meanwhile(filled):
+    path, n_rows = filled
+    path.parent.chmod(0o555)
+    waits = "    len(db.collection('docs')); print('ready', flush=True); input()\n    docs = db"
+    reader = Worker("", path, code=WITHOUT_RIGHTS + READ.replace("    docs = db", waits))
+    reader.line()
+    for at in range(3):
+        with vicinal.connect(path, maintenance=False) as db:
+            ids = [f"new-{at}-{number}" for number in range(200)]
+            vectors = known.vectors(ids, 0)
+            db.collection("docs").add(ids=ids, vectors=vectors, metadata=[{"batch": 1}] * 200)
+    reader.say("go on")
+    assert reader.finish()[1].split() == [str(n_rows + 600), "1"]
+
+
 def test_a_reader_without_rights_sees_what_the_owner_writes(filled):
     """The owner has the file open, its log still empty; the reader may write nothing."""
     path, n_rows = filled
@@ -139,7 +154,9 @@ def test_a_reader_without_rights_sees_what_the_owner_writes(filled):
     with vicinal.connect(path, maintenance=False) as db:
         docs = db.collection("docs")
         docs.count()
-        code = READ.replace("    docs = db", "    len(db.collection('docs')); print('ready', flush=True); input()\n    docs = db")
+        code = READ.replace(
+            "    docs = db", "    len(db.collection('docs')); print('ready', flush=True); input()\n    docs = db"
+        )
         reader = Worker("", path, code=WITHOUT_RIGHTS + code)
         reader.line()
         ids = [f"new-{at}" for at in range(500)]

@@ -76,7 +76,10 @@ def test_a_writer_that_waited_long_enough_is_told_so(tmp_path, timeout):
 
 CREATE = """
 import sys, time, vicinal
-input()
+print("ready", flush=True)
+start = float(input())
+while time.time() < start:
+    pass
 with vicinal.connect(sys.argv[1]) as db:
     db.collection("docs", dim=4).add(vectors=[[1, 2, 3, 4]])
     db.collection(sys.argv[2], dim=4)
@@ -88,9 +91,11 @@ def test_processes_that_create_the_same_file_and_collection_at_once(tmp_path, ro
     for number in range(rounds):
         path = tmp_path / f"{number}.db"
         workers = [Worker("", path, f"own{at}", code=CREATE) for at in range(4)]
-        time.sleep(0.5)
         for worker in workers:
-            worker.say("go")
+            worker.line()
+        start = time.time() + 0.05
+        for worker in workers:
+            worker.say(str(start))
         for worker in workers:
             worker.finish()
         with vicinal.connect(path) as db:

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 
-
 def _generation() -> ModuleType:
     """Return the generator of rows and filters of `tests/filters`, which is another package."""
     path = Path(__file__).parents[1] / "filters" / "generation.py"

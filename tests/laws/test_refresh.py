@@ -175,3 +175,22 @@ def test_readers_far_behind_load_anew_when_the_stubs_of_dropped_chunks_are_purge
         docs.add(**rows(20_000, 20_100))
         agrees(path, behind)
         assert db.verify().ok
+
+
+@pytest.mark.parametrize("n_others", [1, 2, 3])
+def test_a_transaction_that_begins_with_a_read_shows_what_others_stored_after_a_rollback(tmp_path, n_others) -> None:
+    path = str(tmp_path / "db")
+    with connect(path) as db, connect(path) as other:
+        docs = db.collection("docs", dim=2, metric="l2")
+        docs.add(ids=[1], vectors=[[1, 0]], metadata=[{"n": 1}])
+        with undone(db):
+            docs.add(ids=[666], vectors=[[0, 0]], metadata=[{"n": 666}])
+            assert docs.search([0, 0], k=1, where="n = 666").ids == [666]
+        for at in range(n_others):
+            other.collection("docs").add(ids=[2 + at], vectors=[[2 + at, 0]], metadata=[{"n": 2}])
+        with db.transaction():
+            hits = docs.search([0, 0])
+            assert hits.ids == docs.search([0, 0], where="n < 9").ids == list(range(1, 2 + n_others))
+            assert hits.distances.tolist() == hits.ids
+            assert docs.count("n = 666") == 0
+            assert docs.count("n = 2") == n_others

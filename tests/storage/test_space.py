@@ -101,7 +101,10 @@ def test_rows_that_expired_leave_the_file(tmp_path):
         docs.add(ids=["short", "long", "for ever"], vectors=[[1, 2]] * 3, ttl=[10, 1000, None])
         stored = "select count(*) from vicinal_row"
         now[0] += 11
-        assert docs.get().ids == docs.search([1, 2], k=9).ids or set(docs.search([1, 2], k=9).ids) == {"long", "for ever"}
+        assert docs.get().ids == docs.search([1, 2], k=9).ids or set(docs.search([1, 2], k=9).ids) == {
+            "long",
+            "for ever",
+        }
         assert db.execute(stored) == [(3,)]
         db.compact()
         assert db.execute(stored) == [(2,)]
@@ -136,5 +139,6 @@ def test_a_thousand_collections_of_one_row(tmp_path):
             started = time.perf_counter()
             assert db.collection(f"tenant {at}").search(vector[0], k=1).ids == ["only"]
             times.append(1000 * (time.perf_counter() - started))
-    print(f"{path.stat().st_size / 1000 / 1024:.1f} KB a collection; open and search: "  # noqa: T201
-          f"median {np.median(times):.2f} ms, longest {max(times):.2f} ms")
+    size = path.stat().st_size / 1000 / 1024
+    shown = f"{size:.1f} KB a collection; open and search: median {np.median(times):.2f}, longest {max(times):.2f} ms"
+    print(shown)  # noqa: T201

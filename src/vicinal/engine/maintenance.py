@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from vicinal.engine.change import Change
 from vicinal.engine.read import spec_of
 from vicinal.engine.write import delete_rows
-from vicinal.errors import ReadOnly
+from vicinal.errors import Corrupted, ReadOnly
 from vicinal.storage import catalog, chunks, rows
 from vicinal.storage.chunks import Reader
 from vicinal.storage.connection import empty_log, impatient
@@ -115,6 +115,9 @@ def _move(
                 vectors = reader.at(slots)
             new = change.append(entry.name, vectors, numbers)
             stored = rows.by_numbers(session, record.id, numbers, len(record.fields), slots_only=True)
+            if len(stored) != len(numbers):
+                message = f"the chunk at slot {first} names rows that do not exist; run: vicinal verify --repair"
+                raise Corrupted(message)
             rows.set_slots(
                 session,
                 record.id,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, cast
 import numpy as np
 
 from vicinal.engine.growing import Growing
+from vicinal.errors import Corrupted
 from vicinal.filters import MISSING, Column
 from vicinal.storage import rows
 from vicinal.storage.schema import BLOCK_ROWS
@@ -108,6 +109,7 @@ def load_column(session: Session, collection: int, row_map: RowMap, path: Path) 
     column = Column.from_values([])
     for low, high in _spans(known):  # piece by piece, so that few Python objects live at once
         column = column.extended(read_values(session, collection, low, high, path))
+    _check_length(len(column), len(known))
     return FieldColumn(row_map.numbers, column)
 
 
@@ -144,6 +146,7 @@ def _patched(
         positions.append(start + np.flatnonzero(row_map.exists[start:end]))
         values += read_values(session, collection, low, high, path)
     at = np.concatenate(positions) if positions else np.empty(0, np.int64)
+    _check_length(len(values), len(at))
     split = int(np.searchsorted(at, n_old))
     column = old.column.patched(at[:split], values[:split]) if split else old.column
     if len(known) > n_old:
@@ -152,6 +155,12 @@ def _patched(
             fresh[position - n_old] = value
         column = column.extended(fresh)
     return FieldColumn(row_map.numbers, column)
+
+
+def _check_length(found: int, expected: int) -> None:
+    if found != expected:
+        message = f"{found} values for {expected} rows: the table of rows is damaged; run: vicinal verify"
+        raise Corrupted(message)
 
 
 def read_values(session: Session, collection: int, low: int, high: int, path: Path) -> list[object]:

@@ -45,13 +45,10 @@ def backup(session: Session, path: str | os.PathLike[str], progress: Callable[[i
 
 def _publish(partial: Path, target: Path) -> None:
     """Give the finished copy its name, durably, and not over a file that has appeared meanwhile."""
-    try:
-        target.hardlink_to(partial)
-    except FileExistsError as error:
+    if target.exists():
         message = f"{str(target)!r} has appeared meanwhile; a backup never overwrites"
-        raise AlreadyExists(message) from error
-    except OSError:  # a file system without links
-        partial.rename(target)
+        raise AlreadyExists(message)
+    partial.rename(target)
     if os.name == "posix":
         directory = os.open(target.parent, os.O_RDONLY)
         try:

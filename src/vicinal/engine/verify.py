@@ -53,15 +53,19 @@ def verify(session: Session, progress: Callable[[int, int], None] | None = None)
 
     Cost: reads everything once, about 3 µs per row.
     """
-    findings = _Findings(progress, 2 * audit.count_rows(session) if session.has_schema() else 0)
-    for problem in audit.page_problems(session):
+    problems = audit.page_problems(session)
+    findings = _Findings(progress, 2 * audit.count_rows(session) if session.has_schema() and not problems else 0)
+    for problem in problems:
         findings.add(f"file: {problem}")
     if session.has_schema() and not findings.problems:
         for name in catalog.names(session):
             record = catalog.find(session, name)
             if record is not None:
                 findings.advance("collections", 1)
-                _check_collection(session, record, findings)
+                try:
+                    _check_collection(session, record, findings)
+                except (Corrupted, UnicodeDecodeError) as error:
+                    findings.add(f"collection {record.name!r}: {error}")
     return Report(problems=tuple(findings.problems), repaired=(), checked=findings.checked)
 
 

@@ -39,6 +39,8 @@ class View:
     """One collection inside one snapshot; lives as long as `session.reading()` around it.
 
     now: UTC microseconds, against which rows expire.
+    A view keeps the maps it has seen: another thread may meanwhile share a map of the same version that
+    counts otherwise (without slots that came and went).
     """
 
     session: Session
@@ -46,27 +48,34 @@ class View:
     parts: Parts
     now: int
     _expired: NDArray[np.int64] | None = field(default=None, init=False)
+    _slot_maps: dict[int, SlotMap] = field(default_factory=dict, init=False)
+    _row_map: RowMap | None = field(default=None, init=False)
 
     def slots(self, entry: FieldRecord) -> SlotMap:
         """Return the slots of a vector field."""
-        return self.parts.get(
-            self.session,
-            self.record,
-            ("slots", entry.id),
-            lambda: slotmap.load(self.session, entry),
-            lambda old, version: slotmap.refresh(old, version, self.session, entry),
-        )
+        found = self._slot_maps.get(entry.id)
+        if found is None:
+            found = self._slot_maps[entry.id] = self.parts.get(
+                self.session,
+                self.record,
+                ("slots", entry.id),
+                lambda: slotmap.load(self.session, entry),
+                lambda old, version: slotmap.refresh(old, version, self.session, entry),
+            )
+        return found
 
     def rows(self) -> RowMap:
         """Return the rows of the collection, expired ones included."""
         collection = self.record.id
-        return self.parts.get(
-            self.session,
-            self.record,
-            "rows",
-            lambda: rowmap.load(self.session, collection),
-            lambda old, version: rowmap.refresh(old, version, self.session, collection),
-        )
+        if self._row_map is None:
+            self._row_map = self.parts.get(
+                self.session,
+                self.record,
+                "rows",
+                lambda: rowmap.load(self.session, collection),
+                lambda old, version: rowmap.refresh(old, version, self.session, collection),
+            )
+        return self._row_map
 
     def column(self, path: rowmap.Path) -> Column:
         """Return one metadata field, aligned to `rows()`."""

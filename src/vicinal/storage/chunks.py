@@ -157,6 +157,9 @@ def kill(session: Session, field: int, slots: NDArray[np.int64], version: int) -
             "select key, count, live, rows from vicinal_chunk where key between ? and ? order by key desc limit 1",
             (base, base + int(slots[done])),
         )
+        if not found:
+            message = f"slot {int(slots[done])} lies in no chunk; run: vicinal verify --repair"
+            raise Corrupted(message)
         key, count = cast("int", found[0][0]), cast("int", found[0][1])
         live, rows = _unpacked(found[0][2], found[0][3], count)
         first = number_of(key)

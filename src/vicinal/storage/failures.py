@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -60,3 +61,6 @@ def translating(path: str) -> Iterator[None]:
         yield
     except apsw.Error as error:
         raise translated(error, path) from error
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:  # what callers give was checked before
+        message = f"{path!r} is damaged (stored text: {error}); run: vicinal verify {path}"
+        raise Corrupted(message) from error

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, cast
 import apsw
 import numpy as np
 
+from vicinal.errors import Corrupted
 from vicinal.storage.schema import BLOCK_ROWS, first_key, last_key
 
 if TYPE_CHECKING:
@@ -41,6 +42,9 @@ def pack_slots(slots: Iterable[int]) -> bytes:
 
 def unpack_slots(data: bytes, n_fields: int) -> tuple[int, ...]:
     """Return one slot per field; fields added after the row was written have none."""
+    if not isinstance(data, bytes) or len(data) % 8:
+        message = "a row's slots are damaged; run: vicinal verify"
+        raise Corrupted(message)
     found = np.frombuffer(data, "<i8")[:n_fields].tolist()
     return tuple(found) + (NO_SLOT,) * (n_fields - len(found))
 
@@ -158,7 +162,11 @@ def numbers(session: Session, collection: int, low: int = 0, high: int | None = 
             parts.append(np.arange(first, last + 1, dtype=np.int64))
         else:
             found = session.connection.execute("select key from vicinal_row where key between ? and ?", (first, last))
-            parts.append(np.fromiter((cast("int", row[0]) for row in found), np.int64, n))
+            keys_found = np.fromiter((cast("int", row[0]) for row in found), np.int64)
+            if len(keys_found) != n or (np.diff(keys_found) <= 0).any():
+                message = "the table of rows is damaged: its order does not hold; run: vicinal verify"
+                raise Corrupted(message)
+            parts.append(keys_found)
     return np.concatenate(parts) - base if parts else np.empty(0, np.int64)
 
 
