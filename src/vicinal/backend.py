@@ -42,8 +42,12 @@ class CollectionSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CollectionInfo(CollectionSpec):
-    """A collection as it is: what `Collection.info` shows and what batches are prepared from."""
+    """A collection as it is: what `Collection.info` shows and what batches are prepared from.
 
+    identity: of this very collection; one created anew under the same name has another.
+    """
+
+    identity: int
     version: int
     id_type: str | None
     rows: int | None = None

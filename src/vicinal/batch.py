@@ -30,6 +30,8 @@ class Batch:
     """`n` rows as columns; a column that was not given is None."""
 
     n: int
+    collection: int | None = None
+    """Identity of the collection it was prepared for."""
     ids: list[Id] | None = None
     vectors: dict[str, FieldVectors] = field(default_factory=dict)
     documents: list[str | None] | None = None

@@ -67,8 +67,6 @@ class Collection:
             "version": info.version,
         }
 
-    # --- writing ---------------------------------------------------------------------------
-
     def add(  # noqa: PLR0913 - one optional column each
         self,
         rows: object = None,
@@ -208,8 +206,6 @@ class Collection:
     def _now(self) -> int:
         return int(self._clock() * 1_000_000)
 
-    # --- reading ---------------------------------------------------------------------------
-
     def get(
         self,
         ids: Sequence[Id] | NDArray[Any] | Id | None = None,
@@ -275,8 +271,6 @@ class Collection:
         pages = paging.pages(self._backend, self.name, parse_filter(where), size, check_include(include))
         return paging.in_snapshot(self._backend, pages) if snapshot else pages
 
-    # --- searching -------------------------------------------------------------------------
-
     def search(  # noqa: PLR0913 - independent options of one request
         self,
         query: Query | None = None,
@@ -305,6 +299,7 @@ class Collection:
             raise InvalidInput(message)
         request = SearchRequest.checked(
             vectors=self._query(query, text, vector, using),
+            collection=self._info.identity,
             k=k,
             where=where,
             mode=mode,
@@ -339,6 +334,7 @@ class Collection:
         vectors: object = self._encoder.texts(cast("Sequence[str]", queries)) if texts else queries
         request = SearchRequest.checked(
             vectors=self._encoder.queries(self._current_info(), vectors, using, batch=True),
+            collection=self._info.identity,
             k=k,
             where=where,
             mode=mode,
@@ -368,6 +364,7 @@ class Collection:
         """Run a search and return how it was answered: plan, rows passing, candidates, recall, times."""
         request = SearchRequest.checked(
             vectors=self._query(query, text, vector, using),
+            collection=self._info.identity,
             k=k,
             where=where,
             mode=mode,

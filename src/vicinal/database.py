@@ -188,7 +188,8 @@ class Database:
     ) -> list[tuple[object, ...]]:
         """Run SQL on the file's own tables, inside the transaction if there is one; return its rows.
 
-        vicinal's own tables (`vicinal_…`) can be read, not written.
+        vicinal's own tables (`vicinal_…`) can be read, not written. All of it runs on one connection, one
+        statement at a time, also queries: `Locked` where another thread's transaction holds it too long.
         """
         return self._backend.execute(sql, parameters)
 

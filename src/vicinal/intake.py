@@ -207,6 +207,7 @@ def prepare(info: CollectionInfo, columns: Columns, *, now: int) -> Batch:
     n = columns.length()
     return Batch(
         n=n,
+        collection=info.identity,
         ids=None if columns.ids is None else check_ids(columns.ids),
         vectors=_fields(info, columns.vectors),
         documents=_documents(columns.documents),

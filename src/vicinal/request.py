@@ -7,7 +7,7 @@ from types import NoneType
 from typing import TYPE_CHECKING, Final, Literal
 
 from vicinal.errors import InvalidInput, Unsupported, shorten
-from vicinal.filters import parse_filter
+from vicinal.filters import parse_filter, parse_path
 from vicinal.settings import MAX_K
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def check_order(order_by: str | Sequence[str] | None) -> tuple[tuple[tuple[str, 
         if not isinstance(name, str) or not name.lstrip("-"):
             message = f"order_by takes metadata fields such as 'year' or '-year', not {shorten(name)}"
             raise InvalidInput(message)
-        found.append((tuple(name.removeprefix("-").split(".")), name.startswith("-")))
+        found.append((parse_path(name.removeprefix("-")), name.startswith("-")))
     return tuple(found)
 
 
@@ -69,10 +69,12 @@ class SearchRequest:
 
     vectors: shape (n, width) in the field's storage type, or None for a search by text alone.
     texts: one per query where the request carries text.
+    collection: identity of the collection whose type the vectors have.
     """
 
     vectors: NDArray[np.generic] | None = None
     texts: tuple[str, ...] | None = None
+    collection: int | None = None
     k: int = 10
     where: Node | None = None
     mode: Literal["auto", "vector", "text", "hybrid"] = "auto"
@@ -86,6 +88,7 @@ class SearchRequest:
         cls,
         *,
         vectors: NDArray[np.generic],
+        collection: int,
         k: int,
         where: Where,
         mode: str,
@@ -106,6 +109,7 @@ class SearchRequest:
             raise InvalidInput(message)
         return cls(
             vectors=vectors,
+            collection=collection,
             k=check_count(k, "k", 1, MAX_K),
             where=parse_filter(where),
             mode="vector",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, TypeVar, overload
@@ -120,7 +121,10 @@ class _Table(Sequence[R], Generic[R]):
         return pd.DataFrame({name: list(values) for name, values in self._columns().items()})
 
     def to_arrow(self) -> pa.Table:
-        """Return a pyarrow Table. Raises MissingExtra without pyarrow."""
+        """Return a pyarrow Table. Raises MissingExtra without pyarrow.
+
+        Metadata becomes a struct, or JSON text where the rows' values have no common type.
+        """
         try:
             import pyarrow as pa  # noqa: PLC0415 - an optional dependency
         except ImportError:
@@ -129,7 +133,11 @@ class _Table(Sequence[R], Generic[R]):
             name: [value.tolist() if isinstance(value, np.ndarray) else value for value in values]
             for name, values in self._columns().items()
         }
-        return pa.table(columns)
+        try:
+            return pa.table(columns)
+        except (pa.ArrowInvalid, pa.ArrowTypeError):  # rows of different shapes have no common type
+            columns["metadata"] = [json.dumps(row, default=str, ensure_ascii=False) for row in self.metadata or ()]
+            return pa.table(columns)
 
     def _lines(self) -> tuple[list[str], list[list[str]]]:
         columns = {name: values for name, values in self._columns().items() if not name.startswith("vector")}

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import vicinal
-from vicinal.errors import Unsupported
+from vicinal.errors import InvalidInput, SpecMismatch, Unsupported
 
 
 def fill(docs: vicinal.Collection, n: int) -> None:
@@ -111,3 +111,27 @@ def test_memory_has_no_snapshots() -> None:
         with pytest.raises(Unsupported, match="no snapshots"):
             next(docs.iterate(snapshot=True))
         assert [page.ids for page in docs.iterate(batch_size=2)] == [[0, 1], [2]]
+
+
+def test_order_by_a_key_that_contains_a_dot(db) -> None:
+    docs = db.collection("dotted", dim=2)
+    docs.add(ids=["a", "b"], vectors=[[1, 0], [0, 1]], metadata=[{"v.1": 2}, {"v.1": 1}])
+    assert docs.get(order_by='"v.1"').ids == ["b", "a"]
+    assert docs.get(order_by='-"v.1"').ids == ["a", "b"]
+
+
+def test_a_snapshot_inside_a_transaction_is_refused(db) -> None:
+    docs = db.collection("held", dim=2)
+    docs.add(vectors=[[1, 0]])
+    with db.transaction(), pytest.raises(InvalidInput, match="would not stand still"):
+        list(docs.iterate(snapshot=True))
+
+
+def test_a_handle_of_a_collection_created_anew_is_refused(db) -> None:
+    old = db.collection("again", dim=2, metric="l2")
+    old.add(vectors=[[1, 0]])
+    db.drop("again")
+    db.collection("again", dim=2, metric="dot").add(vectors=[[1, 0]])
+    for call in (lambda: old.search([1, 0]), lambda: old.add(vectors=[[1, 1]])):
+        with pytest.raises(SpecMismatch, match="created anew"):
+            call()

@@ -141,3 +141,9 @@ def test_explain_counts_and_names_unknown_fields(three) -> None:
     assert "no row has the field 'yaer'" in str(told)
     assert three.explain([0, 0]).unknown_fields == ()
     assert told.to_dict()["passing"] == 1
+
+
+def test_metadata_without_a_common_type_becomes_json_text_in_arrow(db) -> None:
+    docs = db.collection("mixed", dim=2)
+    docs.add(ids=["a", "b"], vectors=[[1, 0], [0, 1]], metadata=[{"n": 1}, {"n": "x"}])
+    assert docs.get().to_arrow()["metadata"].to_pylist() == ['{"n": 1}', '{"n": "x"}']

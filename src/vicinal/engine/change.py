@@ -10,7 +10,6 @@ import numpy as np
 from vicinal.errors import SpecMismatch
 from vicinal.storage import catalog, chunks, rows
 from vicinal.storage.rows import NO_SLOT
-from vicinal.vectors import VectorSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -46,23 +45,12 @@ class Change:
         """Give vectors new slots, put these into `slots` (n rows, fields); `finish` writes them."""
         for name, given in vectors.items():
             entry = self._field(name)
-            self._check_type(entry, given)
             if entry.dim is None:
                 self._replace(replace(entry, dim=given.dim))
             elif entry.dim != given.dim:
                 message = f"the vectors have {given.dim} dimensions, the field {name!r} has {entry.dim}"
                 raise SpecMismatch(message)
             slots[given.rows, entry.ordinal] = self.append(name, given.vectors, numbers[given.rows])
-
-    def _check_type(self, entry: FieldRecord, given: FieldVectors) -> None:
-        """Refuse vectors that were prepared for a collection dropped and created anew meanwhile."""
-        expected = VectorSpec(dim=given.dim, dtype=entry.dtype, metric=entry.metric).storage_dtype  # type: ignore[arg-type]
-        if given.vectors.dtype != expected:
-            message = (
-                f"the vectors are {given.vectors.dtype}, the field {entry.name!r} holds {entry.dtype}: "
-                f"{self.record.name!r} was created anew; open it again with db.collection()"
-            )
-            raise SpecMismatch(message)
 
     def append(self, name: str, vectors: NDArray[np.generic], numbers: NDArray[np.int64]) -> NDArray[np.int64]:
         """Give vectors of rows new slots of a field, to be written by `finish`; return the slots."""
@@ -74,12 +62,7 @@ class Change:
 
     def _field(self, name: str) -> FieldRecord:
         found = self.record.field_named(name)
-        if found is None:
-            message = (
-                f"{self.record.name!r} has no vector field {name!r}: it was created anew; "
-                "open it again with db.collection()"
-            )
-            raise SpecMismatch(message)
+        assert found is not None  # noqa: S101 - batches are prepared from this collection's fields
         return found
 
     def _replace(self, entry: FieldRecord) -> None:

@@ -14,7 +14,7 @@ from vicinal.engine.maintainer import Maintainer
 from vicinal.engine.parts import Parts
 from vicinal.engine.resident import nbytes_of
 from vicinal.engine.view import View
-from vicinal.errors import AlreadyExists, InvalidInput, NotFound, shorten
+from vicinal.errors import AlreadyExists, InvalidInput, NotFound, SpecMismatch, shorten
 from vicinal.report import Explanation
 from vicinal.storage import catalog
 from vicinal.storage.catalog import CollectionRecord, FieldRecord
@@ -65,16 +65,19 @@ class EmbeddedBackend:
 
     # --- seams -----------------------------------------------------------------------------
 
-    def _record(self, session: Session, name: str) -> CollectionRecord:
+    def _record(self, session: Session, name: str, identity: int | None = None) -> CollectionRecord:
         found = catalog.find(session, name)
         if found is None:
             raise NotFound(_not_found(name, catalog.names(session)))
+        if identity is not None and found.id != identity:
+            message = f"{name!r} was dropped and created anew meanwhile; open it again with db.collection()"
+            raise SpecMismatch(message)
         return found
 
     @contextmanager
-    def _view(self, name: str) -> Iterator[View]:
+    def _view(self, name: str, identity: int | None = None) -> Iterator[View]:
         with self._pool.reader() as session, session.reading():
-            yield View(session, self._record(session, name), self._parts, self._now())
+            yield View(session, self._record(session, name, identity), self._parts, self._now())
 
     @contextmanager
     def _writing(self) -> Iterator[Session]:
@@ -121,7 +124,7 @@ class EmbeddedBackend:
 
     def write(self, name: str, batch: Batch, mode: WriteMode) -> list[Id]:
         with self._writing() as session:
-            record, now = self._record(session, name), self._now()
+            record, now = self._record(session, name, batch.collection), self._now()
             if mode == "add":
                 return write.add(session, record, batch, now=now)
             if mode == "upsert":
@@ -181,17 +184,17 @@ class EmbeddedBackend:
     # --- search ----------------------------------------------------------------------------
 
     def search(self, name: str, request: SearchRequest) -> list[Hits]:
-        with self._view(name) as view:
+        with self._view(name, request.collection) as view:
             entry = _field(view.record, request.using)
             return search.search(view, entry, request, self._settings.threads, search.Trace())
 
     def search_arrays(self, name: str, request: SearchRequest) -> BatchHits:
-        with self._view(name) as view:
+        with self._view(name, request.collection) as view:
             entry = _field(view.record, request.using)
             return search.search_arrays(view, entry, request, self._settings.threads, search.Trace())
 
     def explain(self, name: str, request: SearchRequest) -> Explanation:
-        with self._view(name) as view:
+        with self._view(name, request.collection) as view:
             entry, trace = _field(view.record, request.using), search.Trace()
             hits = search.search(view, entry, request, self._settings.threads, trace)
             return Explanation(
@@ -221,6 +224,7 @@ class EmbeddedBackend:
             yield
 
     def execute(self, sql: str, parameters: object) -> list[tuple[object, ...]]:
+        # One connection for all of it: attached files and temporary tables are a connection's own.
         with self._pool.writer() as session:
             return session.run_user(sql, parameters, in_transaction=self._pool.in_transaction)  # type: ignore[arg-type]
 
@@ -263,6 +267,7 @@ def _not_found(name: str, known: list[str]) -> str:
 
 def _info(record: CollectionRecord) -> CollectionInfo:
     return CollectionInfo(
+        identity=record.id,
         name=record.name,
         fields=tuple(
             FieldSpec(name=entry.name, dim=entry.dim, dtype=entry.dtype, metric=entry.metric) for entry in record.fields

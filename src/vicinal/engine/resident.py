@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from functools import partial
+from typing import TYPE_CHECKING, Final, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vicinal.engine.growing import Growing
 from vicinal.index import BLOCK_ROWS, Block, row_norms
-from vicinal.storage.chunks import Reader, spans
+from vicinal.storage.chunks import Reader, check, spans
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from concurrent.futures import Future
-
-    from numpy.typing import NDArray
+    from collections.abc import Callable, Iterator
 
     from vicinal.engine.slotmap import SlotMap
     from vicinal.engine.view import View
@@ -59,20 +58,19 @@ def resident(view: View, entry: FieldRecord, spec: VectorSpec, slot_map: SlotMap
     def extend(old: Resident | None) -> Resident:
         blocks = list(old.blocks) if old is not None else []
         length = old.length if old is not None else 0
-        read: list[tuple[NDArray[np.generic], Future[NDArray[np.float32] | None]]] = []
-        # The norms of one block are computed while the next one is read.
-        with Reader(view.session, entry.id, spec) as reader, ThreadPoolExecutor(1, "vicinal-norms") as pool:
+        read: list[tuple[NDArray[np.generic], Callable[[], _Norms]]] = []
+        with Reader(view.session, entry.id, spec) as reader, _Beside(wanted - length > BLOCK_ROWS) as beside:
             while length < wanted:
                 end = min(wanted, (length // BLOCK_ROWS + 1) * BLOCK_ROWS)
                 vectors = np.zeros((end - length, spec.width), spec.storage_dtype)
-                _read(view, entry, slot_map, reader, length, vectors)
-                read.append((vectors, pool.submit(row_norms, vectors, spec)))
+                finish = partial(_checked_norms, vectors, spec, _read(view, entry, slot_map, reader, length, vectors))
+                read.append((vectors, beside.start(finish)))
                 length = end
-        for vectors, norms in read:
-            if blocks and blocks[-1].vectors.length < BLOCK_ROWS:
-                blocks[-1] = _longer(blocks[-1], vectors, norms.result())
-            else:
-                blocks.append(_block(vectors, norms.result()))
+            for vectors, norms in read:
+                if blocks and blocks[-1].vectors.length < BLOCK_ROWS:
+                    blocks[-1] = _longer(blocks[-1], vectors, norms())
+                else:
+                    blocks.append(_block(vectors, norms()))
         return Resident(slot_map.slots, tuple(blocks), length)
 
     def fits(old: Resident) -> bool:
@@ -105,17 +103,65 @@ def _longer(block: _ResidentBlock, vectors: NDArray[np.generic], norms: NDArray[
     return _ResidentBlock(block.vectors.appended(vectors), longer)
 
 
+_Norms = NDArray[np.float32] | None
+
+
+class _Beside:
+    """Runs work in another thread while the next block is read, where there is more than one block."""
+
+    def __init__(self, worthwhile: bool) -> None:  # noqa: FBT001 - private
+        self._pool = ThreadPoolExecutor(1, "vicinal-norms") if worthwhile else None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+    def start(self, work: Callable[[], _Norms]) -> Callable[[], _Norms]:
+        """Begin `work`; return what waits for its result."""
+        if self._pool is None:
+            return work
+        return self._pool.submit(work).result
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """What was read into an array of vectors: rows of it, their slots, and the checksums to find."""
+
+    rows: NDArray[np.int64]
+    slots: NDArray[np.int64]
+    sums: NDArray[np.uint32]
+
+
+def _checked_norms(vectors: NDArray[np.generic], spec: VectorSpec, read: _Read) -> _Norms:
+    """Return the norms of vectors just read. Raises Corrupted where they are not what was written."""
+    check(vectors if len(read.rows) == len(vectors) else vectors[read.rows], read.slots, read.sums)
+    return row_norms(vectors, spec)
+
+
 def _read(
     view: View, entry: FieldRecord, slot_map: SlotMap, reader: Reader, start: int, out: NDArray[np.generic]
-) -> None:
-    """Read the vectors of positions `start`, … into `out`, chunk by chunk; those of dropped chunks stay as is."""
-    slots = slot_map.slots.view[start : start + len(out)]
-    if not len(slots):
-        return
-    for first, count in spans(view.session, entry.id, int(slots[0]), int(slots[-1]) + 1):
-        low, high = (int(at) for at in np.searchsorted(slots, (first, first + count)))
+) -> _Read:
+    """Read the vectors of positions `start`, … into `out`, chunk by chunk; those of dropped chunks stay as is.
+
+    What comes back names the live ones, which are to be checked.
+    """
+    end = start + len(out)
+    slots, live = slot_map.slots.view[start:end], slot_map.live[start:end].copy()
+    sums = np.zeros(len(out), np.uint32)
+    done = 0
+    for chunk in spans(view.session, entry.id, int(slots[0]), int(slots[-1]) + 1) if len(slots) else ():
+        low, high = (int(at) for at in np.searchsorted(slots, (chunk.first, chunk.first + chunk.written)))
         if low < high:
-            reader.into(first, int(slots[low]) - first, out[low:high])
+            reader.into(chunk.first, int(slots[low]) - chunk.first, out[low:high])
+            sums[low:high] = chunk.sums[slots[low:high] - chunk.first]
+        live[done:low] = False  # of no chunk
+        done = high
+    live[done:] = False
+    rows = np.flatnonzero(live)
+    return _Read(rows, slots[rows], sums[rows])
 
 
 def blocks(
@@ -152,5 +198,5 @@ def _blocks(
             if part is not None and not part.any():
                 continue
             vectors = buffer[: end - start]
-            _read(view, entry, slot_map, reader, start, vectors)
-            yield Block(start, vectors, row_norms(vectors, spec), part)
+            read = _read(view, entry, slot_map, reader, start, vectors)
+            yield Block(start, vectors, _checked_norms(vectors, spec, read), part)

@@ -146,11 +146,9 @@ def _check_chunk(field: _Field, chunk: chunks.Chunk) -> None:
         findings.add(f"{where}: {error}")
         return
     sums = chunks.stored_sums(session, entry.id, chunk.first)
-    bad: NDArray[np.bool_] = (
-        sums != chunks.checksums(vectors, chunk.first)
-        if len(sums) == chunk.written
-        else np.ones(chunk.written, np.bool_)
-    )
+    bad: NDArray[np.bool_] = np.ones(chunk.written, np.bool_)
+    if len(sums) == chunk.written:
+        bad = sums != chunks.checksums(vectors, np.arange(chunk.first, chunk.first + chunk.written))
     for offset in np.flatnonzero(chunk.live).tolist():
         slot, row = chunk.first + offset, int(chunk.rows[offset])
         if missing.get(slot) != row:

@@ -16,7 +16,7 @@ from vicinal.filters.evaluate import evaluate
 from vicinal.filters.expression import Expression, F, Field
 from vicinal.filters.mongo import parse_mapping
 from vicinal.filters.naive import matches
-from vicinal.filters.path import Path
+from vicinal.filters.path import Path, parse_path
 from vicinal.filters.sql import Parameters, parse_sql
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "fields",
     "matches",
     "parse_filter",
+    "parse_path",
     "to_dict",
     "value_at",
 ]

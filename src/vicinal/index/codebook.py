@@ -86,7 +86,7 @@ class Codebook:
         self.centroids = centroids
         """(m, 16, padded dim / m)."""
         self.scale = scale
-        """Vectors are multiplied by this before anything else (cosine: after normalising)."""
+        """A power of two that vectors are multiplied by; 1 for cosine, which normalises."""
         self.m = len(centroids)
         self.l2 = _compares_by_l2(spec, self.m)
         """Whether codes are compared by squared distance or by inner product."""
@@ -178,16 +178,13 @@ class Codebook:
         if queries.ndim != 2 or queries.shape[1] != self.spec.dim:
             raise InvalidInput(f"expected queries of shape (n, {self.spec.dim}), got {queries.shape}")
         exact = queries.astype(np.float64)
-        if not np.isfinite(exact).all():
+        squares = np.vecdot(exact, exact)
+        if not np.isfinite(squares).all():
             raise InvalidInput("a query holds a number that is not finite")
         if self.spec.metric == "l2":
             exact = np.clip(exact * self.scale, -_LARGEST, _LARGEST)
         else:
-            lengths = np.sqrt(np.einsum("ij,ij->i", exact, exact))
-            lengths[lengths == 0] = 1.0
-            exact /= lengths[:, None]
-            if self.l2:
-                exact *= self.scale
+            exact /= np.sqrt(np.where(squares == 0, 1.0, squares))[:, None]
         return _arranged(exact.astype(np.float32), self.order)
 
     def nearest(
@@ -239,7 +236,7 @@ def _compares_by_l2(spec: VectorSpec, m: int) -> bool:
 def _scale_of(rows: NDArray[Any], spec: VectorSpec) -> float:
     """Return the power of two that brings the typical element near one."""
     if spec.metric == "cosine":
-        return 2.0 ** (max(1, spec.dim).bit_length() // 2)
+        return 1.0
     largest = np.abs(rows.astype(np.float64)).max(axis=1)
     typical = float(np.median(largest))
     return 2.0 ** -int(np.frexp(typical)[1]) if typical > 0 else 1.0
@@ -252,26 +249,21 @@ def _plain_rows(vectors: NDArray[Any], spec: VectorSpec, scale: float) -> NDArra
         with np.errstate(over="ignore", under="ignore"):
             squares = np.vecdot(rows, rows).astype(np.float64)
         odd = ~((squares >= 2.0**-90) & (squares <= 2.0**120))
-        factors = scale / np.sqrt(np.where(odd, 1.0, squares))
+        factors = 1.0 / np.sqrt(np.where(odd, 1.0, squares))
         result: NDArray[np.float32] = rows * factors.astype(np.float32)[:, None]
         if odd.any():
             exact = rows[odd].astype(np.float64)
             lengths = np.sqrt(np.einsum("ij,ij->i", exact, exact))
-            result[odd] = exact * (scale / np.where(lengths == 0, 1.0, lengths))[:, None]
+            result[odd] = exact * (1.0 / np.where(lengths == 0, 1.0, lengths))[:, None]
     else:
         with np.errstate(over="ignore", under="ignore"):
-            result = (
-                (rows.astype(np.float64) * scale).astype(np.float32) if _extreme(scale) else rows * np.float32(scale)
-            )
-        if spec.dtype == "f32":
-            np.clip(result, -_LARGEST, _LARGEST, out=result)
+            # A scale beyond float32 belongs to rows that float32 can hardly hold.
+            factor = np.float32(scale) if 2.0**-120 <= scale <= 2.0**120 else np.float64(scale)
+            result = (rows * factor).astype(np.float32, copy=False)
+        np.clip(result, -_LARGEST, _LARGEST, out=result)
     if not np.isfinite(np.add.reduce(result, axis=None)):
         raise InvalidInput("a vector holds a number that is not finite")
     return result
-
-
-def _extreme(scale: float) -> bool:
-    return not 2.0**-120 <= scale <= 2.0**120
 
 
 def _arranged(rows: NDArray[np.float32], order: NDArray[np.int32]) -> NDArray[np.float32]:

@@ -74,7 +74,7 @@ def append(
             (
                 *(key, field, version, capacity, len(part), len(part)),
                 *_packed(live, rows[done : done + capacity]),
-                checksums(part, slot).tobytes(),
+                checksums(part, np.arange(slot, slot + len(part))).tobytes(),
             ),
         )
         done += len(part)
@@ -104,20 +104,22 @@ def _fill_tail(
         blob.seek(count * vectors.shape[1] * vectors.itemsize)
         blob.write(_bytes_of(vectors[:taken]))
     live = np.concatenate([live, np.ones(taken, np.bool_)])
-    sums = cast("bytes", found[0][5]) + checksums(vectors[:taken], first_slot).tobytes()
+    sums = cast("bytes", found[0][5]) + checksums(vectors[:taken], np.arange(first_slot, first_slot + taken)).tobytes()
     session.connection.execute("update vicinal_chunk set sums = ? where key = ?", (sums, key))
     _store(session, key, version, live, np.concatenate([old_rows, rows[:taken]]))
     return taken
 
 
-def checksums(vectors: NDArray[np.generic], first_slot: int) -> NDArray[np.uint32]:
-    """Return one checksum per vector (n,): any flipped bit, and any swap of two slots, changes it."""
-    data = np.ascontiguousarray(vectors).view(np.uint8).reshape(len(vectors), -1)
+def checksums(vectors: NDArray[np.generic], slots: NDArray[np.int64]) -> NDArray[np.uint32]:
+    """Return one checksum per vector (n,): any flipped bit, and any swap of two slots, changes it.
+
+    Cost: memory speed.
+    """
+    data = np.ascontiguousarray(vectors).view(np.uint8)
     if data.shape[1] % 4:
         data = np.pad(data, ((0, 0), (0, -data.shape[1] % 4)))
-    slots = np.arange(first_slot, first_slot + len(vectors), dtype=np.uint64)
     folded: NDArray[np.uint32] = np.bitwise_xor.reduce(data.view("<u4"), axis=1)
-    folded ^= (slots * np.uint64(0x9E3779B1)).astype("<u4")
+    folded ^= (slots.astype(np.uint64) * np.uint64(0x9E3779B1)).astype("<u4")
     return folded
 
 
@@ -216,27 +218,29 @@ class Reader:
             raise Corrupted(message) from error
 
     def at(self, slots: Sequence[int] | NDArray[np.int64]) -> NDArray[np.generic]:
-        """Return the vectors (n, width) of these slots, in the order given."""
+        """Return the vectors (n, width) of these slots, in the order given. Raises Corrupted."""
         wanted = np.asarray(slots, np.int64)
         out = np.empty((len(wanted), self._spec.width), self._spec.storage_dtype)
-        first = end = -1
+        sums = np.empty(len(wanted), np.uint32)
+        chunk = Span(0, 0, sums)
         for position in np.argsort(wanted, kind="stable").tolist():
             slot = int(wanted[position])
-            if not first <= slot < end:
-                first, end = self._chunk_of(slot)
-            self.into(first, slot - first, out[position : position + 1])
+            if not chunk.first <= slot < chunk.first + chunk.written:
+                chunk = self._chunk_of(slot)
+            sums[position] = chunk.sums[slot - chunk.first]
+            self.into(chunk.first, slot - chunk.first, out[position : position + 1])
+        check(out, wanted, sums)
         return out
 
-    def _chunk_of(self, slot: int) -> tuple[int, int]:
+    def _chunk_of(self, slot: int) -> Span:
         found = self._connection.execute(
-            "select key, count from vicinal_chunk where key between ? and ? order by key desc limit 1",
+            "select key, count, sums from vicinal_chunk where key between ? and ? order by key desc limit 1",
             (self._base, self._base + slot),
         ).fetchone()
         if found is None or slot >= number_of(cast("int", found[0])) + cast("int", found[1]):
             message = f"slot {slot} lies in no chunk; run: vicinal verify --repair"
             raise Corrupted(message)
-        first = number_of(cast("int", found[0]))
-        return first, first + cast("int", found[1])
+        return _span(*found)
 
     def close(self) -> None:
         """Close the blob handle."""
@@ -251,16 +255,43 @@ class Reader:
         self.close()
 
 
-def spans(session: Session, field: int, low: int, high: int) -> list[tuple[int, int]]:
-    """Return (first, count) of the chunks, without dropped ones, that hold any slot in [low, high), in slot order."""
+class Span(NamedTuple):
+    """The written slots of a chunk, and the checksums of their vectors."""
+
+    first: int
+    written: int
+    sums: NDArray[np.uint32]
+
+
+def spans(session: Session, field: int, low: int, high: int) -> list[Span]:
+    """Return the chunks, without dropped ones, that hold any slot in [low, high), in slot order."""
     base = first_key(field)
     found = session.run(
-        "select key, count from vicinal_chunk where key >= coalesce("
+        "select key, count, sums from vicinal_chunk where key >= coalesce("
         "(select max(key) from vicinal_chunk where key between ?1 and ?2), ?2) and key < ?3 and capacity > 0 "
         "order by key",
         (base, base + low, base + high),
     )
-    return [(number_of(cast("int", key)), cast("int", count)) for key, count in found]
+    return [_span(*row) for row in found]
+
+
+def _span(key: object, count: object, sums: object) -> Span:
+    found = Span(number_of(cast("int", key)), cast("int", count), np.frombuffer(cast("bytes", sums), "<u4"))
+    if len(found.sums) != found.written:
+        message = f"the checksums of the chunk at slot {found.first} are damaged; run: vicinal verify"
+        raise Corrupted(message)
+    return found
+
+
+def check(vectors: NDArray[np.generic], slots: NDArray[np.int64], sums: NDArray[np.uint32]) -> None:
+    """Raise Corrupted where a vector is not the one that was written."""
+    bad = slots[checksums(vectors, slots) != sums]
+    if len(bad):
+        message = (
+            f"{len(bad)} stored vectors are no longer what was written, the first in slot {int(bad[0])}: "
+            "run vicinal verify, which names their rows, then delete or replace these, or restore a backup"
+        )
+        raise Corrupted(message)
 
 
 def sparse(session: Session, field: int, limit: int) -> list[int]:

@@ -155,8 +155,8 @@ class Pool:
         A long one keeps the write-ahead log from being reset. Raises Unsupported for ":memory:".
         """
         if self._current() is not None:
-            yield
-            return
+            message = "a snapshot inside db.transaction() would not stand still: iterate without snapshot=True"
+            raise InvalidInput(message)
         if self.target.in_memory:
             message = "a database in memory has no snapshots beside writers; read inside db.transaction()"
             raise Unsupported(message)
