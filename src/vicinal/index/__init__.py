@@ -1,11 +1,36 @@
 """Indexes over vectors: arrays and masks in, positions and distances out. No SQL, no storage.
 
 One contract: distances are smaller when nearer, as `vicinal.vectors.distances` defines them. The
-exact scan, `search_flat`, is the twin that approximate indexes are measured against.
+exact scan, `search_flat`, is the twin that approximate indexes are measured against. The quantised
+scan finds candidates by short codes (`Codebook`, `CodeSegment`), `rerank` compares those exactly,
+and `measure` tells what a depth is worth.
 """
 
 from vicinal.index.block import BLOCK_ROWS, Block, row_norms
 from vicinal.index.candidates import Hits
+from vicinal.index.codebook import MIN_TRAINING_ROWS, TRAINING_ROWS, Bits, Codebook, scannable
 from vicinal.index.flat import search_flat
+from vicinal.index.recall import Measured, expected_recall, measure
+from vicinal.index.rerank import VectorsAt, rerank
+from vicinal.index.scan import CodeSegment, scan_segments, scan_segments_batch
 
-__all__ = ["BLOCK_ROWS", "Block", "Hits", "row_norms", "search_flat"]
+__all__ = [
+    "BLOCK_ROWS",
+    "MIN_TRAINING_ROWS",
+    "TRAINING_ROWS",
+    "Bits",
+    "Block",
+    "CodeSegment",
+    "Codebook",
+    "Hits",
+    "Measured",
+    "VectorsAt",
+    "expected_recall",
+    "measure",
+    "rerank",
+    "row_norms",
+    "scan_segments",
+    "scan_segments_batch",
+    "scannable",
+    "search_flat",
+]

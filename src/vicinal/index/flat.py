@@ -12,33 +12,31 @@ from __future__ import annotations
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor, wait
-from functools import cache
+from functools import cache, partial
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from vicinal.errors import InvalidInput
 from vicinal.index.block import Block
-from vicinal.index.candidates import Candidates, Hits
-from vicinal.index.codes import Bits, Codes, MinimumL1
-from vicinal.index.kernels import DirectL1, DirectL2, Kernel, Products
+from vicinal.index.choice import Passing, Scan, kernel_for, passing_rows, uses_products
+from vicinal.index.kernels import Products
 from vicinal.index.scratch import scratch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
+    from vicinal.index.candidates import Hits
+    from vicinal.index.kernels import Kernel
     from vicinal.vectors import VectorSpec
 
 __all__ = ["search_flat"]
 
 _SCRATCH_ELEMENTS = 1 << 20
 """Raw numbers held at once per thread: 4 MB; for batches, whose matrix products gain from it, 8 MB."""
-_GATHER_SHARE = 0.1
-"""Where a smaller share of the rows passes the mask, those rows are copied out and scanned alone."""
-_BATCH_DECODES = 8
-"""From this many queries, decoding f16 and i8 rows for a matrix product is cheaper than scans."""
 _THREAD_BYTES = 4 << 20
 _THREAD_ROWS = 8192
 """Rows worth a thread."""
@@ -79,18 +77,18 @@ def search_flat(
         blocks = list(blocks)
         total = sum(block.vectors.nbytes for block in blocks)
         workers = min(threads, max(1, total // _THREAD_BYTES))
-        if workers > 1 and len(queries) > 1 and _blas_threads() > 1 and _uses_products(queries, spec):
-            workers = 1
     rows = max(1024, _scratch(queries) // len(queries))
-    if workers > 1:
-        rows = min(rows, max(_THREAD_ROWS, -(-total // (spec.row_bytes * workers * 2))))
-    spans = _spans(blocks, rows)
     if workers == 1:
-        scan = _Scan(queries, spec, k)
-        for span in spans:
+        scan = Scan(queries, spec, k)
+        for span in _spans(blocks, rows):
             scan.span(span)
         return scan.candidates.finish()
-    return _in_threads(spans, [_Scan(queries, spec, k) for _ in range(workers)])
+    if len(queries) == 1:
+        return _one_query(list(blocks), Scan(queries, spec, k), workers)
+    if _blas_threads() > 1 and uses_products(queries, spec):
+        return _batch(_spans(blocks, rows), queries, spec, k, workers)
+    rows = min(rows, max(_THREAD_ROWS, -(-total // (spec.row_bytes * workers * 2))))
+    return _in_threads(_spans(blocks, rows), [Scan(queries, spec, k) for _ in range(workers)])
 
 
 @cache
@@ -105,10 +103,107 @@ def _scratch(queries: NDArray[Any]) -> int:
     return _SCRATCH_ELEMENTS * (1 if len(queries) == 1 else 2)
 
 
-def _in_threads(spans: Iterator[Block], scans: list[_Scan]) -> Hits:
+def _share(work: Sequence[Callable[[int], None]], workers: int) -> None:
+    """Run all of `work` in the calling thread and `workers - 1` others; each call is told its thread's number."""
+    left, lock = iter(work), threading.Lock()
+
+    def run(worker: int) -> None:
+        while True:
+            with lock:
+                call = next(left, None)
+            if call is None:
+                return
+            call(worker)
+
+    others = [_pool(workers - 1).submit(run, worker) for worker in range(1, workers)]
+    try:
+        run(0)
+    finally:
+        wait(others)
+    for other in others:
+        other.result()
+
+
+def _one_query(blocks: list[Block], scan: Scan, workers: int) -> Hits:
+    """Share the kernel's pass over the rows between threads; the calling one chooses the candidates."""
+    kernels = [scan.kernel, *(scan.another_kernel() for _ in range(workers - 1))]
+    at_once = max(1, _SCRATCH_ELEMENTS // max(1, *(len(block.vectors) for block in blocks)))
+    for start in range(0, len(blocks), at_once):
+        part = blocks[start : start + at_once]
+        n_rows = sum(len(block.vectors) for block in part)
+        piece = max(_THREAD_ROWS, -(-n_rows // (2 * workers)))
+        runs = [_Run(block, kernels) for block in part]
+        _share([call for run in runs for call in run.calls(piece)], workers)
+        for run in runs:
+            if scan.kernel is not kernels[0]:  # changed for a better bound: these numbers are another kernel's
+                scan.span(run.block)
+            elif run.passing is not None and run.raw is not None:
+                scan.choose(run.passing, run.raw)
+        if scan.kernel is not kernels[0]:
+            kernels = [scan.kernel, *(scan.another_kernel() for _ in range(workers - 1))]
+    return scan.candidates.finish()
+
+
+class _Run:
+    """The raw numbers (1, n) of one block's passing rows, computed piece by piece."""
+
+    def __init__(self, block: Block, kernels: list[Kernel]) -> None:
+        self.block = block
+        self._kernels = kernels
+        self.passing: Passing | None = None
+        self.raw: NDArray[np.float32] | None = None
+
+    def calls(self, piece: int) -> list[Callable[[int], None]]:
+        """Return the pieces of work; rows that a mask has to pick out are picked in one."""
+        block = self.block
+        if block.mask is not None:
+            return [self._whole]
+        self.passing = Passing(block, None, None)
+        self.raw = np.empty((1, len(block.vectors)), np.float32)
+        return [partial(self._piece, slice(at, at + piece)) for at in range(0, len(block.vectors), piece)]
+
+    def _whole(self, worker: int) -> None:
+        self.passing = passing_rows(self.block)
+        if self.passing is not None:
+            block = self.passing.block
+            self.raw = np.empty((1, len(block.vectors)), np.float32)
+            self._kernels[worker].run(block.vectors, block.norms, self.raw)
+
+    def _piece(self, part: slice, worker: int) -> None:
+        block, raw = self.block, self.raw
+        norms = None if block.norms is None else block.norms[part]
+        if raw is not None:
+            self._kernels[worker].run(block.vectors[part], norms, raw[:, part])
+
+
+def _batch(spans: Iterator[Block], queries: NDArray[Any], spec: VectorSpec, k: int, workers: int) -> Hits:
+    """Leave the products to a BLAS with threads of its own; between them, share the choice by queries."""
+    kernel = kernel_for(queries, spec)
+    bounds = np.linspace(0, len(queries), min(workers, len(queries)) + 1).astype(int).tolist()
+    parts = [slice(start, end) for start, end in pairwise(bounds)]
+    scans = [Scan(queries[part], spec, k) for part in parts]
+    for span in spans:
+        passing = passing_rows(span)
+        if passing is None:
+            continue
+        raw = scratch("products", (len(queries), len(passing.block.vectors)), np.float32)
+        kernel.run(passing.block.vectors, passing.block.norms, raw)
+        chosen = [partial(_choose, scan, span, passing, raw[part]) for scan, part in zip(scans, parts, strict=True)]
+        _share(chosen, len(scans))
+    return [hits for scan in scans for hits in scan.candidates.finish()]
+
+
+def _choose(scan: Scan, span: Block, passing: Passing, raw: NDArray[np.float32], _worker: int) -> None:
+    if isinstance(scan.kernel, Products):
+        scan.choose(passing, raw)
+    else:  # changed for a better bound: these numbers are another kernel's
+        scan.span(span)
+
+
+def _in_threads(spans: Iterator[Block], scans: list[Scan]) -> Hits:
     lock = threading.Lock()
 
-    def work(scan: _Scan) -> None:
+    def work(scan: Scan) -> None:
         while True:
             with lock:
                 span = next(spans, None)
@@ -151,205 +246,3 @@ def _blas_threads() -> int:
         if value.isdigit():
             return int(value)
     return os.cpu_count() or 1
-
-
-def _fits_storage(queries: NDArray[Any], spec: VectorSpec) -> bool:
-    """Return whether the queries are values of the stored type, as parsed queries are."""
-    if queries.dtype == spec.storage_dtype:
-        return True
-    with np.errstate(all="ignore"):
-        return bool((queries.astype(spec.storage_dtype).astype(queries.dtype) == queries).all())
-
-
-def _uses_products(queries: NDArray[Any], spec: VectorSpec) -> bool:
-    if spec.metric in ("l1", "hamming"):
-        return False
-    if spec.dtype == "f32" or len(queries) >= _BATCH_DECODES:
-        return True
-    return spec.dtype == "i8" and not _fits_storage(queries, spec)
-
-
-def _kernel(queries: NDArray[Any], spec: VectorSpec) -> Kernel:
-    if spec.metric == "hamming":
-        return Bits(queries, spec)
-    floats = queries.astype(np.float32)
-    if spec.metric == "l1":
-        if spec.dtype == "f32" or not _fits_storage(queries, spec):
-            return DirectL1(floats, spec)
-        return MinimumL1(floats, spec)
-    if not _uses_products(queries, spec):
-        return Codes(floats, spec)
-    if spec.metric == "l2" and spec.dtype != "f32":
-        return DirectL2(floats, spec)
-    return Products(floats, spec)
-
-
-class _Scan:
-    """One thread's share of a search."""
-
-    __slots__ = ("_all_queries", "_kernel", "candidates")
-
-    def __init__(self, queries: NDArray[Any], spec: VectorSpec, k: int) -> None:
-        self._kernel = _kernel(queries, spec)
-        self._all_queries = np.arange(len(queries))
-        self.candidates = Candidates(queries, spec, k)
-
-    def span(self, span: Block) -> None:
-        """Add the candidates of one stretch of rows."""
-        mask = span.mask
-        passing = None
-        if mask is not None:
-            count = int(np.count_nonzero(mask))
-            if count == 0:
-                return
-            if count == len(mask):
-                mask = None
-            elif count < _GATHER_SHARE * len(mask):
-                passing = np.flatnonzero(mask)
-                norms = None if span.norms is None else span.norms[passing]
-                span, mask = Block(span.first, span.vectors[passing], norms), None
-        query, row, bounds = self._narrow(span, mask)
-        if not len(query):
-            return
-        position = (row if passing is None else passing[row]) + span.first
-        if len(query) <= self._few():
-            self.candidates.add_bounded(query, position, bounds, span.vectors[row])
-        else:
-            self._compare(span, query, row, position)
-
-    def _few(self) -> int:
-        return len(self._all_queries) * (8 * self.candidates.k + 256)
-
-    def _narrow(
-        self, span: Block, mask: NDArray[np.bool_] | None
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64], tuple[NDArray[np.float64], NDArray[np.float64]]]:
-        """Return pairs (query number, row) that may be among the nearest, and their bounds."""
-        while True:
-            raw = self._run(span)
-            query, row = self._below(raw, self._cuts(raw, span.norms, mask), mask)
-            bounds = self._bounds(raw, span.norms, query, row)
-            few = len(query) <= self._few()
-            if not few:
-                query, row, bounds = self._tightened(query, row, bounds)
-                few = len(query) <= self._few()
-            if few or not isinstance(self._kernel, Products) or not self._direct():
-                return query, row, bounds
-
-    def _direct(self) -> bool:
-        """Switch l2 from products to differences, whose bound knows no offset."""
-        candidates = self.candidates
-        if candidates.spec.metric != "l2" or len(self._all_queries) > _BATCH_DECODES:
-            return False
-        self._kernel = DirectL2(candidates.queries.astype(np.float32), candidates.spec)
-        return True
-
-    def _run(self, span: Block) -> NDArray[np.float32]:
-        shape = (len(self._all_queries), len(span.vectors))
-        raw = scratch("raw", shape, np.float32)
-        self._kernel.run(span.vectors, span.norms, raw)
-        return raw
-
-    def _cuts(
-        self,
-        raw: NDArray[np.float32],
-        norms: NDArray[np.float32] | None,
-        mask: NDArray[np.bool_] | None,
-    ) -> NDArray[np.float32]:
-        """Return the largest raw number (nq,) that a row worth keeping can have."""
-        kernel, limit = self._kernel, self.candidates.limit
-        slack = kernel.slack(_largest(norms), self._all_queries)
-        fresh = np.isinf(limit)
-        # Infinite times zero, and infinite minus infinite: nothing is known, every row is kept.
-        with np.errstate(invalid="ignore", over="ignore"):
-            if fresh.any():
-                kth = _kth_bound(raw[fresh], self.candidates.k, mask)
-                value = kernel.offset[fresh] + kernel.scale[fresh] * kth
-                limit = limit.copy()
-                limit[fresh] = value + slack[fresh] + 2.0 * kernel.relative * np.abs(value)
-                # Nothing is known about ties yet: leave room for them.
-                limit[fresh] += 2.0**-20 * np.abs(limit[fresh])
-            value = limit + slack + 2.0 * kernel.relative * np.abs(limit)
-            cuts = ((value - kernel.offset) / kernel.scale).astype(np.float32)
-        cuts[np.isnan(cuts)] = np.inf
-        up = np.float32(np.inf)
-        result: NDArray[np.float32] = np.nextafter(np.nextafter(cuts, up), up)
-        return result
-
-    @staticmethod
-    def _below(
-        raw: NDArray[np.float32], cuts: NDArray[np.float32], mask: NDArray[np.bool_] | None
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        # Not "<=": an unknown value (NaN) has to stay.
-        above = raw > cuts[:, None]
-        keep = np.logical_not(above, out=above)
-        if mask is not None:
-            keep &= mask
-        # nonzero of one dimension is vectorised, that of two is not.
-        query, row = np.divmod(np.flatnonzero(keep), raw.shape[1])
-        return query, row
-
-    def _bounds(
-        self,
-        raw: NDArray[np.float32],
-        norms: NDArray[np.float32] | None,
-        query: NDArray[np.int64],
-        row: NDArray[np.int64],
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        kernel = self._kernel
-        each = np.zeros(len(row)) if norms is None else norms[row].astype(np.float64)
-        with np.errstate(invalid="ignore", over="ignore"):
-            value = kernel.offset[query] + kernel.scale[query] * raw[query, row].astype(np.float64)
-            error = kernel.slack(each, query) + 2.0 * kernel.relative * np.abs(value)
-            known = np.isfinite(value) & np.isfinite(error)
-            low = np.where(known, value - error, -np.inf)
-            high = np.where(known, value + error, np.inf)
-        return low, high
-
-    def _tightened(
-        self,
-        query: NDArray[np.int64],
-        row: NDArray[np.int64],
-        bounds: tuple[NDArray[np.float64], NDArray[np.float64]],
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64], tuple[NDArray[np.float64], NDArray[np.float64]]]:
-        """Drop pairs by their own bounds: one huge row widens the common slack of all."""
-        keep = self.candidates.within(query, bounds)
-        return query[keep], row[keep], (bounds[0][keep], bounds[1][keep])
-
-    def _compare(
-        self,
-        span: Block,
-        query: NDArray[np.int64],
-        row: NDArray[np.int64],
-        position: NDArray[np.int64],
-    ) -> None:
-        """Compare many pairs directly, a bounded number at a time."""
-        for start in range(0, len(query), 4096):
-            part = slice(start, start + 4096)
-            distance = self.candidates.exact(query[part], span.vectors[row[part]])
-            self.candidates.add_exact(query[part], position[part], distance)
-
-
-def _largest(norms: NDArray[np.float32] | None) -> NDArray[np.float64]:
-    """Return the largest finite norm, as an array that broadcasts."""
-    if norms is None:
-        return np.zeros(1)
-    with np.errstate(invalid="ignore"):
-        largest = float(norms.max(initial=0.0))
-    if not np.isfinite(largest):
-        largest = float(norms[np.isfinite(norms)].max(initial=0.0))
-    return np.array([largest])
-
-
-def _kth_bound(raw: NDArray[np.float32], k: int, mask: NDArray[np.bool_] | None) -> NDArray[np.float64]:
-    """Return for each query a number that at least k rows do not exceed; inf if fewer pass."""
-    n = raw.shape[1] if mask is None else int(np.count_nonzero(mask))
-    if n <= k:
-        return np.full(len(raw), np.inf)
-    if mask is not None:
-        raw = raw[:, mask]
-    groups = n // 16
-    if groups >= 4 * k:
-        # The k-th smallest of group minima belongs to k different rows.
-        raw = raw[:, : groups * 16].reshape(len(raw), 16, groups).min(axis=1)
-    kth = np.partition(raw, k - 1, axis=1)[:, k - 1].astype(np.float64)
-    return np.where(np.isnan(kth), np.inf, kth)

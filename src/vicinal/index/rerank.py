@@ -17,7 +17,7 @@ from vicinal.vectors import distances, rounded_keys, smallest_with_ties
 if TYPE_CHECKING:
     from vicinal.vectors import VectorSpec
 
-__all__ = ["VectorsAt", "exact_distances", "rerank"]
+__all__ = ["VectorsAt", "rerank", "rough_values"]
 
 VectorsAt = Callable[[NDArray[np.int64]], NDArray[Any]]
 """Returns the stored vectors (n, width) at positions (n,)."""
@@ -60,11 +60,11 @@ def rerank(
         return positions[best], exact[best].astype(np.float32)
 
 
-def exact_distances(
-    query: NDArray[Any], positions: NDArray[np.int64], vectors_at: VectorsAt, spec: VectorSpec
-) -> NDArray[np.float64]:
-    """Return the distances (n,) of all candidates, in their order."""
-    return distances(query, vectors_at(positions), spec)
+def rough_values(query: NDArray[Any], rows: NDArray[Any], spec: VectorSpec) -> NDArray[np.float32]:
+    """Return in float32 what codes estimate (n,): -cos, -x.q / |q|, or the squared distance."""
+    floats = np.ascontiguousarray(decoded(rows))
+    with np.errstate(all="ignore"):
+        return (_squares(query, floats) if spec.metric == "l2" else _products(query, floats, spec))[0]
 
 
 def _survivors(query: NDArray[Any], rows: NDArray[Any], spec: VectorSpec, k: int) -> NDArray[np.int64]:

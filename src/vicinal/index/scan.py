@@ -25,6 +25,7 @@ import numpy as np
 
 from vicinal.errors import Corrupted, InvalidInput, shorten
 from vicinal.index import native
+from vicinal.index.scratch import scratch
 from vicinal.index.workers import in_threads
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
     from vicinal.index.codebook import Codebook
 
-__all__ = ["CodeSegment", "scan", "scan_batch"]
+__all__ = ["CodeSegment", "scan_segments", "scan_segments_batch"]
 
 Candidates = tuple["NDArray[np.int64]", "NDArray[np.float32]"]
 
@@ -43,12 +44,17 @@ _SAMPLED_ROWS = 1 << 16
 """Segments from this size keep a sample; in smaller ones a wrong guess costs little."""
 _SAFETY = 1.25
 
+_DIRECT_ROWS = 1 << 16
+"""Codes copied out at once: they are compared while still in the cache."""
+
 # Costs in microseconds, measured on one AVX-512 core; only their ratios matter.
-_DIRECT_PER_ROW, _DIRECT_PER_BYTE = 0.008, 0.0008
-_SCAN_PER_BYTE = 2.4e-5
-_FETCH_PER_CANDIDATE = 0.09
-_SELECT_PER_ROW = 0.002
 _CALL = 25.0
+_SCAN_PER_BYTE = 2.4e-5
+_FETCH_PER_CANDIDATE = 0.11
+_DIRECT_PER_ROW, _DIRECT_PER_BYTE = 0.016, 0.0004
+# What testing the mask adds per row, by the share that passes: processors mispredict rare hits.
+_SELECT_SHARES = (0.0, 0.01, 0.05, 0.1, 0.2, 0.5, 0.9, 1.0)
+_SELECT_PER_ROW = (0.0008, 0.0028, 0.0042, 0.0024, 0.0015, 0.0011, 0.0007, 0.0005)
 
 
 class CodeSegment:
@@ -138,7 +144,7 @@ class CodeSegment:
             values, rows = self._fast.nearest(terms, wanted)
         elif self._direct_cost(passing) < self._fetch_cost(wanted * n / passing):
             picked = np.flatnonzero(mask)
-            values, rows = self.codebook.nearest(terms, self._codes[picked], wanted)
+            values, rows = self.codebook.nearest(terms, self._codes.take(picked, axis=0), wanted)
             rows = np.where(rows >= 0, picked[rows], -1)
         else:
             pairs = [self.nearest(each[None], depth, mask) for each in terms]
@@ -182,8 +188,9 @@ class CodeSegment:
         scan = len(self._codes) * self.codebook.code_bytes * _SCAN_PER_BYTE
         return _CALL + scan + depth * _FETCH_PER_CANDIDATE
 
-    def _select_cost(self) -> float:
-        return self._fetch_cost(0.0) + len(self._codes) * _SELECT_PER_ROW
+    def _select_cost(self, passing: int) -> float:
+        n = len(self._codes)
+        return self._fetch_cost(0.0) + n * float(np.interp(passing / n, _SELECT_SHARES, _SELECT_PER_ROW))
 
     def _masked(self, terms: NDArray[np.float32], wanted: int, mask: NDArray[np.bool_], passing: int) -> Candidates:
         n = len(self._codes)
@@ -191,9 +198,10 @@ class CodeSegment:
         direct = self._direct_cost(passing)
         if direct <= self._fetch_cost(fetch):
             return self._direct(terms, wanted, mask)
+        others = min(direct, self._select_cost(passing))
         if self._sample is not None:
-            fetch = self._needed(terms, wanted, mask)
-        others = min(direct, self._select_cost())
+            spare = max(0.0, others - self._fetch_cost(0.0))
+            fetch = _needed(self._sample, terms, wanted, mask[::_SAMPLE_STEP], spare / _FETCH_PER_CANDIDATE)
         if fetch < n and self._fetch_cost(fetch) < others:
             values, rows = self._fast.nearest(terms, int(fetch) + _SAMPLE_STEP)
             rows_found, distances = self._sorted(values[0], rows[0])
@@ -208,24 +216,15 @@ class CodeSegment:
 
     def _direct(self, terms: NDArray[np.float32], wanted: int, mask: NDArray[np.bool_]) -> Candidates:
         picked = np.flatnonzero(mask)
-        values, rows = self.codebook.nearest(terms, self._codes[picked], wanted)
-        found, distances = self._sorted(values[0], rows[0])
-        return picked[found], distances
-
-    def _needed(self, terms: NDArray[np.float32], wanted: int, mask: NDArray[np.bool_]) -> float:
-        """Return how many candidates hold `wanted` passing ones, by the sample; inf if too many do."""
-        sample = self._sample
-        if sample is None:
-            return np.inf
-        spare = self._select_cost() - self._fetch_cost(0.0)
-        most = max(64, int(spare / _FETCH_PER_CANDIDATE) // _SAMPLE_STEP)
-        passes = mask[::_SAMPLE_STEP]
-        enough = wanted * _SAFETY / _SAMPLE_STEP + 4
-        _, rows = sample.nearest(terms, min(most, len(passes)))
-        reached = np.cumsum(passes[rows[0]])
-        if reached[-1] < enough:
-            return np.inf
-        return float((np.searchsorted(reached, enough) + 1) * _SAMPLE_STEP)
+        parts = []
+        for start in range(0, len(picked), _DIRECT_ROWS):
+            part = picked[start : start + _DIRECT_ROWS]
+            codes = scratch("direct", (len(part), self._codes.shape[1]), np.uint8)
+            self._codes.take(part, axis=0, out=codes, mode="clip")  # without `clip`, `out` is buffered
+            values, rows = self.codebook.nearest(terms, codes, min(wanted, len(part)))
+            found, distances = self._sorted(values[0], rows[0])
+            parts.append((part[found], distances))
+        return _merged(parts, wanted)
 
     def _selector(self) -> native.MaskedFastScan:
         with self._lock:
@@ -234,7 +233,30 @@ class CodeSegment:
             return self._selective
 
 
-def scan(
+def _needed(
+    sample: native.FastScan, terms: NDArray[np.float32], wanted: int, passes: NDArray[np.bool_], most: float
+) -> float:
+    """Return how many candidates hold `wanted` passing ones, by a sample of the rows; inf if over `most`."""
+    depth = min(max(64, int(most) // _SAMPLE_STEP), len(passes))
+    _, rows = sample.nearest(terms, depth)
+    reached = np.cumsum(passes[rows[0]])
+    enough = wanted * _SAFETY / _SAMPLE_STEP + 4.0
+    if reached[-1] < enough:
+        return np.inf
+    return float((np.searchsorted(reached, enough) + 1) * _SAMPLE_STEP)
+
+
+def _merged(parts: Sequence[Candidates], depth: int) -> Candidates:
+    """Return the `depth` nearest of several lists of candidates."""
+    if len(parts) == 1:
+        return parts[0]
+    positions = np.concatenate([part[0] for part in parts])
+    distances = np.concatenate([part[1] for part in parts])
+    order = np.argsort(distances, kind="stable")[: max(0, depth)]
+    return positions[order], distances[order]
+
+
+def scan_segments(
     segments: Sequence[CodeSegment],
     query: NDArray[Any],
     depth: int,
@@ -251,16 +273,10 @@ def scan(
     terms = segments[0].codebook.terms(np.asarray(query)[None])
     each_mask = masks if masks is not None else [None] * len(segments)
     jobs = list(zip(segments, each_mask, strict=True))
-    found = in_threads(lambda job: job[0].nearest(terms, depth, job[1]), jobs, threads)
-    if len(found) == 1:
-        return found[0]
-    positions = np.concatenate([each[0] for each in found])
-    distances = np.concatenate([each[1] for each in found])
-    order = np.argsort(distances, kind="stable")[: max(0, depth)]
-    return positions[order], distances[order]
+    return _merged(in_threads(lambda job: job[0].nearest(terms, depth, job[1]), jobs, threads), depth)
 
 
-def scan_batch(
+def scan_segments_batch(
     segments: Sequence[CodeSegment],
     queries: NDArray[Any],
     depth: int,

@@ -1,0 +1,258 @@
+"""One thread's share of an exact search: which rows of a stretch may be among the nearest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vicinal.index.block import Block
+from vicinal.index.candidates import Candidates
+from vicinal.index.codes import Bits, Codes, MinimumL1
+from vicinal.index.kernels import DirectL1, DirectL2, Kernel, Products
+from vicinal.index.scratch import scratch
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from vicinal.vectors import VectorSpec
+
+__all__ = ["Passing", "Scan", "kernel_for", "passing_rows", "uses_products"]
+
+_GATHER_SHARE = 0.1
+"""Where a smaller share of the rows passes the mask, those rows are copied out and scanned alone."""
+_BATCH_DECODES = 8
+"""From this many queries, decoding f16 and i8 rows for a matrix product is cheaper than scans."""
+
+
+def _fits_storage(queries: NDArray[Any], spec: VectorSpec) -> bool:
+    """Return whether the queries are values of the stored type, as parsed queries are."""
+    if queries.dtype == spec.storage_dtype:
+        return True
+    with np.errstate(all="ignore"):
+        return bool((queries.astype(spec.storage_dtype).astype(queries.dtype) == queries).all())
+
+
+def uses_products(queries: NDArray[Any], spec: VectorSpec) -> bool:
+    """Return whether the raw numbers come from matrix products, which BLAS may share between threads."""
+    if spec.metric in ("l1", "hamming"):
+        return False
+    if spec.dtype == "f32" or len(queries) >= _BATCH_DECODES:
+        return True
+    return spec.dtype == "i8" and not _fits_storage(queries, spec)
+
+
+def kernel_for(queries: NDArray[Any], spec: VectorSpec) -> Kernel:
+    """Return the fastest kernel for these queries; one object serves one thread."""
+    if spec.metric == "hamming":
+        return Bits(queries, spec)
+    floats = queries.astype(np.float32)
+    if spec.metric == "l1":
+        if spec.dtype == "f32" or not _fits_storage(queries, spec):
+            return DirectL1(floats, spec)
+        return MinimumL1(floats, spec)
+    if not uses_products(queries, spec):
+        return Codes(floats, spec)
+    if spec.metric == "l2" and spec.dtype != "f32":
+        return DirectL2(floats, spec)
+    return Products(floats, spec)
+
+
+@dataclass(frozen=True, slots=True)
+class Passing:
+    """The rows of a stretch to compare: all, those under `mask`, or a copy of the few `rows` that pass."""
+
+    block: Block
+    mask: NDArray[np.bool_] | None
+    rows: NDArray[np.int64] | None
+
+
+def passing_rows(span: Block) -> Passing | None:
+    """Return the rows of a stretch that its mask lets pass, None where it lets none."""
+    mask = span.mask
+    if mask is None:
+        return Passing(span, None, None)
+    count = int(np.count_nonzero(mask))
+    if count == 0:
+        return None
+    if count == len(mask):
+        return Passing(span, None, None)
+    if count >= _GATHER_SHARE * len(mask):
+        return Passing(span, mask, None)
+    rows = np.flatnonzero(mask)
+    norms = None if span.norms is None else span.norms[rows]
+    return Passing(Block(span.first, span.vectors[rows], norms), None, rows)
+
+
+class Scan:
+    """One thread's share of a search."""
+
+    __slots__ = ("_all_queries", "_queries", "candidates", "kernel")
+
+    def __init__(self, queries: NDArray[Any], spec: VectorSpec, k: int) -> None:
+        self._queries = queries
+        self.kernel: Kernel = kernel_for(queries, spec)
+        self._all_queries = np.arange(len(queries))
+        self.candidates = Candidates(queries, spec, k)
+
+    def span(self, span: Block) -> None:
+        """Add the candidates of one stretch of rows."""
+        passing = passing_rows(span)
+        if passing is not None:
+            self.choose(passing, self._run(passing.block))
+
+    def another_kernel(self) -> Kernel:
+        """Return a kernel like the present one, for another thread."""
+        if isinstance(self.kernel, DirectL2):
+            return DirectL2(self.candidates.queries.astype(np.float32), self.candidates.spec)
+        return kernel_for(self._queries, self.candidates.spec)
+
+    def choose(self, passing: Passing, raw: NDArray[np.float32]) -> None:
+        """Add the candidates among rows whose raw numbers (nq, n) are known."""
+        block = passing.block
+        query, row, bounds = self._narrow(block, passing.mask, raw)
+        if not len(query):
+            return
+        position = (row if passing.rows is None else passing.rows[row]) + block.first
+        if len(query) <= self._few():
+            self.candidates.add_bounded(query, position, bounds, block.vectors[row])
+        else:
+            self._compare(block, query, row, position)
+
+    def _few(self) -> int:
+        return len(self._all_queries) * (8 * self.candidates.k + 256)
+
+    def _narrow(
+        self, span: Block, mask: NDArray[np.bool_] | None, raw: NDArray[np.float32]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], tuple[NDArray[np.float64], NDArray[np.float64]]]:
+        """Return pairs (query number, row) that may be among the nearest, and their bounds."""
+        while True:
+            query, row = self._below(raw, self._cuts(raw, span.norms, mask), mask)
+            bounds = self._bounds(raw, span.norms, query, row)
+            few = len(query) <= self._few()
+            if not few:
+                query, row, bounds = self._tightened(query, row, bounds)
+                few = len(query) <= self._few()
+            if few or not isinstance(self.kernel, Products) or not self._direct():
+                return query, row, bounds
+            raw = self._run(span)
+
+    def _direct(self) -> bool:
+        """Switch l2 from products to differences, whose bound knows no offset."""
+        candidates = self.candidates
+        if candidates.spec.metric != "l2" or len(self._all_queries) > _BATCH_DECODES:
+            return False
+        self.kernel = DirectL2(candidates.queries.astype(np.float32), candidates.spec)
+        return True
+
+    def _run(self, span: Block) -> NDArray[np.float32]:
+        shape = (len(self._all_queries), len(span.vectors))
+        raw = scratch("raw", shape, np.float32)
+        self.kernel.run(span.vectors, span.norms, raw)
+        return raw
+
+    def _cuts(
+        self,
+        raw: NDArray[np.float32],
+        norms: NDArray[np.float32] | None,
+        mask: NDArray[np.bool_] | None,
+    ) -> NDArray[np.float32]:
+        """Return the largest raw number (nq,) that a row worth keeping can have."""
+        kernel, limit = self.kernel, self.candidates.limit
+        slack = kernel.slack(_largest(norms), self._all_queries)
+        fresh = np.isinf(limit)
+        # Infinite times zero, and infinite minus infinite: nothing is known, every row is kept.
+        with np.errstate(invalid="ignore", over="ignore"):
+            if fresh.any():
+                kth = _kth_bound(raw[fresh], self.candidates.k, mask)
+                value = kernel.offset[fresh] + kernel.scale[fresh] * kth
+                limit = limit.copy()
+                limit[fresh] = value + slack[fresh] + 2.0 * kernel.relative * np.abs(value)
+                # Nothing is known about ties yet: leave room for them.
+                limit[fresh] += 2.0**-20 * np.abs(limit[fresh])
+            value = limit + slack + 2.0 * kernel.relative * np.abs(limit)
+            cuts = ((value - kernel.offset) / kernel.scale).astype(np.float32)
+        cuts[np.isnan(cuts)] = np.inf
+        up = np.float32(np.inf)
+        result: NDArray[np.float32] = np.nextafter(np.nextafter(cuts, up), up)
+        return result
+
+    @staticmethod
+    def _below(
+        raw: NDArray[np.float32], cuts: NDArray[np.float32], mask: NDArray[np.bool_] | None
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        # Not "<=": an unknown value (NaN) has to stay.
+        above = raw > cuts[:, None]
+        keep = np.logical_not(above, out=above)
+        if mask is not None:
+            keep &= mask
+        # nonzero of one dimension is vectorised, that of two is not.
+        query, row = np.divmod(np.flatnonzero(keep), raw.shape[1])
+        return query, row
+
+    def _bounds(
+        self,
+        raw: NDArray[np.float32],
+        norms: NDArray[np.float32] | None,
+        query: NDArray[np.int64],
+        row: NDArray[np.int64],
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        kernel = self.kernel
+        each = np.zeros(len(row)) if norms is None else norms[row].astype(np.float64)
+        with np.errstate(invalid="ignore", over="ignore"):
+            value = kernel.offset[query] + kernel.scale[query] * raw[query, row].astype(np.float64)
+            error = kernel.slack(each, query) + 2.0 * kernel.relative * np.abs(value)
+            known = np.isfinite(value) & np.isfinite(error)
+            low = np.where(known, value - error, -np.inf)
+            high = np.where(known, value + error, np.inf)
+        return low, high
+
+    def _tightened(
+        self,
+        query: NDArray[np.int64],
+        row: NDArray[np.int64],
+        bounds: tuple[NDArray[np.float64], NDArray[np.float64]],
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], tuple[NDArray[np.float64], NDArray[np.float64]]]:
+        """Drop pairs by their own bounds: one huge row widens the common slack of all."""
+        keep = self.candidates.within(query, bounds)
+        return query[keep], row[keep], (bounds[0][keep], bounds[1][keep])
+
+    def _compare(
+        self,
+        span: Block,
+        query: NDArray[np.int64],
+        row: NDArray[np.int64],
+        position: NDArray[np.int64],
+    ) -> None:
+        """Compare many pairs directly, a bounded number at a time."""
+        for start in range(0, len(query), 4096):
+            part = slice(start, start + 4096)
+            distance = self.candidates.exact(query[part], span.vectors[row[part]])
+            self.candidates.add_exact(query[part], position[part], distance)
+
+
+def _largest(norms: NDArray[np.float32] | None) -> NDArray[np.float64]:
+    """Return the largest finite norm, as an array that broadcasts."""
+    if norms is None:
+        return np.zeros(1)
+    with np.errstate(invalid="ignore"):
+        largest = float(norms.max(initial=0.0))
+    if not np.isfinite(largest):
+        largest = float(norms[np.isfinite(norms)].max(initial=0.0))
+    return np.array([largest])
+
+
+def _kth_bound(raw: NDArray[np.float32], k: int, mask: NDArray[np.bool_] | None) -> NDArray[np.float64]:
+    """Return for each query a number that at least k rows do not exceed; inf if fewer pass."""
+    n = raw.shape[1] if mask is None else int(np.count_nonzero(mask))
+    if n <= k:
+        return np.full(len(raw), np.inf)
+    if mask is not None:
+        raw = raw[:, mask]
+    groups = n // 16
+    if groups >= 4 * k:
+        # The k-th smallest of group minima belongs to k different rows.
+        raw = raw[:, : groups * 16].reshape(len(raw), 16, groups).min(axis=1)
+    kth = np.partition(raw, k - 1, axis=1)[:, k - 1].astype(np.float64)
+    return np.where(np.isnan(kth), np.inf, kth)
