@@ -343,3 +343,21 @@ def test_expected_recall_notices_a_filter_against_the_query():
     ):
         positions, values = segment.candidates(query, 200, mask)
         assert least <= expected_recall(book, query, x[positions], values, 10) <= most
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_streaming_scans_find_the_same(metric):
+    spec = VectorSpec(dim=256, metric=metric)
+    x, queries = clustered(3000, spec)
+    book = Codebook.train(x, spec, 2)
+    codes = book.encode(x)
+    cached, streaming = (CodeSegment(book, codes, streams=streams) for streams in (False, True))
+    mask = np.random.default_rng(9).random(len(x)) < 0.5
+    for depth in (1, 10, 200):
+        for query in queries[:5]:
+            for each in (None, mask):
+                positions, distances = streaming.candidates(query, depth, each)
+                assert np.array_equal(distances, cached.candidates(query, depth, each)[1])
+                assert len(set(positions.tolist())) == depth
+        values = scan_segments_batch([streaming], queries, depth)[1]
+        assert np.allclose(values, scan_segments_batch([cached], queries, depth)[1], atol=1e-4)

@@ -10,6 +10,10 @@ faiss offers no "distance of one query to every f16 or int8 row" in Python. The 
 scalar quantiser does exactly that through a range search with an infinite radius: it walks the
 caller's memory (nothing is copied into an index), decodes in registers and reports every row.
 
+FastScan has several loops. The default is best while codes stay in the processor's cache, and for
+up to 96 groups; streaming 128 groups from memory it reaches half the speed of loop 15 (faiss's
+`implem`; 11 where rows are selected): 1,000,000 rows in 4.5 and 2.2 ms.
+
 Of faiss's 4-bit indexes the flat one is the fastest but refuses selectors; the inverted-file one
 with a single list takes them. Both are built through their converting constructors: `add_sa_codes`
 of the latter corrupts the heap (1.15.1). Nothing here checks what it is given: callers do.
@@ -225,7 +229,9 @@ class FastScan:
 
     __slots__ = ("_index",)
 
-    def __init__(self, centroids: NDArray[np.float32], codes: NDArray[np.uint8], *, l2: bool) -> None:
+    def __init__(
+        self, centroids: NDArray[np.float32], codes: NDArray[np.uint8], *, l2: bool, streams: bool = False
+    ) -> None:
         faiss = _faiss()
         m, _, width = centroids.shape
         metric = faiss.METRIC_L2 if l2 else faiss.METRIC_INNER_PRODUCT
@@ -236,6 +242,7 @@ class FastScan:
         plain.ntotal = len(codes)
         self._index = faiss.IndexPQFastScan(plain)
         self._index.orig_codes = None
+        self._index.implem = 15 if streams else 0
 
     def nearest(self, queries: NDArray[np.float32], k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Return inner products or squared distances, and rows, both (nq, k), best first.
@@ -258,7 +265,9 @@ class MaskedFastScan:
 
     __slots__ = ("_index", "_list")
 
-    def __init__(self, centroids: NDArray[np.float32], codes: NDArray[np.uint8], *, l2: bool) -> None:
+    def __init__(
+        self, centroids: NDArray[np.float32], codes: NDArray[np.uint8], *, l2: bool, streams: bool = False
+    ) -> None:
         faiss = _faiss()
         m, _, width = centroids.shape
         metric = faiss.METRIC_L2 if l2 else faiss.METRIC_INNER_PRODUCT
@@ -273,6 +282,7 @@ class MaskedFastScan:
         plain.ntotal = len(codes)
         self._index = faiss.IndexIVFPQFastScan(plain)
         self._index.orig_invlists = None
+        self._index.implem = 11 if streams else 0
 
     def nearest(
         self, query: NDArray[np.float32], k: int, bits: NDArray[np.uint8]

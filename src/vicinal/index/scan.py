@@ -43,6 +43,9 @@ _SAMPLE_STEP = 16
 _SAMPLED_ROWS = 1 << 16
 """Segments from this size keep a sample; in smaller ones a wrong guess costs little."""
 _SAFETY = 1.25
+_CACHE_BYTES = 28 << 20
+_CACHED_GROUPS = 120
+"""More groups than this, and more bytes, are scanned by the loop made for streaming (see `native`)."""
 
 _DIRECT_ROWS = 1 << 16
 """Codes copied out at once: they are compared while still in the cache."""
@@ -62,12 +65,16 @@ class CodeSegment:
 
     `codes` (n, m / 2) are those of `codebook.encode`; they are kept (not copied if C-contiguous), and
     the scan's layout is made beside them: 50 ms per million rows of 32 bytes. `first` is the
-    position of the first row. Code distances are comparable among segments of one codebook.
+    position of the first row. `streams` says that scans will read codes from memory rather than from
+    the processor's cache, because the segments together are larger; by default the size of this
+    one decides. Code distances are comparable among segments of one codebook.
     """
 
-    __slots__ = ("_codes", "_fast", "_lock", "_sample", "_selective", "codebook", "first")
+    __slots__ = ("_codes", "_fast", "_lock", "_sample", "_selective", "_streams", "codebook", "first")
 
-    def __init__(self, codebook: Codebook, codes: NDArray[np.uint8], first: int = 0) -> None:
+    def __init__(
+        self, codebook: Codebook, codes: NDArray[np.uint8], first: int = 0, *, streams: bool | None = None
+    ) -> None:
         if not isinstance(codes, np.ndarray) or codes.dtype != np.uint8:
             raise Corrupted(f"codes must be a uint8 array, found {getattr(codes, 'dtype', None) or shorten(codes)}")
         if codes.ndim != 2 or codes.shape[1] != codebook.code_bytes:
@@ -77,7 +84,9 @@ class CodeSegment:
         self._codes = np.ascontiguousarray(codes)
         self._lock = threading.Lock()
         self._selective: native.MaskedFastScan | None = None
-        self._fast = native.FastScan(codebook.centroids, self._codes, l2=codebook.l2)
+        large = codes.nbytes >= _CACHE_BYTES if streams is None else streams
+        self._streams = large and codebook.m > _CACHED_GROUPS
+        self._fast = native.FastScan(codebook.centroids, self._codes, l2=codebook.l2, streams=self._streams)
         self._sample: native.FastScan | None = None
         if len(codes) >= _SAMPLED_ROWS:
             sample = np.ascontiguousarray(self._codes[::_SAMPLE_STEP])
@@ -229,7 +238,9 @@ class CodeSegment:
     def _selector(self) -> native.MaskedFastScan:
         with self._lock:
             if self._selective is None:
-                self._selective = native.MaskedFastScan(self.codebook.centroids, self._codes, l2=self.codebook.l2)
+                self._selective = native.MaskedFastScan(
+                    self.codebook.centroids, self._codes, l2=self.codebook.l2, streams=self._streams
+                )
             return self._selective
 
 

@@ -70,6 +70,16 @@ def find(session: Session, name: str) -> CollectionRecord | None:
     """Return the collection of that name, or None. Cost: one indexed query."""
     if not session.has_schema():
         return None
+    stamp = session.connection.execute("select stamp from vicinal_collection where name = ?", (name,)).get
+    known = session.records.get(name)
+    if isinstance(known, CollectionRecord) and known.stamp == stamp:  # equal stamps mean equal content
+        return known
+    found = _read(session, name) if stamp is not None else None
+    session.records[name] = found
+    return found
+
+
+def _read(session: Session, name: str) -> CollectionRecord | None:
     rows = session.run(_SELECT, (name,))
     if not rows:
         return None

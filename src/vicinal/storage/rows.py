@@ -45,8 +45,10 @@ def unpack_slots(data: bytes, n_fields: int) -> tuple[int, ...]:
     if not isinstance(data, bytes) or len(data) % 8:
         message = "a row's slots are damaged; run: vicinal verify"
         raise Corrupted(message)
-    found = np.frombuffer(data, "<i8")[:n_fields].tolist()
-    return tuple(found) + (NO_SLOT,) * (n_fields - len(found))
+    found = tuple(
+        int.from_bytes(data[at : at + 8], "little", signed=True) for at in range(0, min(len(data), 8 * n_fields), 8)
+    )
+    return found + (NO_SLOT,) * (n_fields - len(found)) if len(found) < n_fields else found
 
 
 def insert(

@@ -61,7 +61,8 @@ _PRAGMAS: Final = frozenset(
 class Session:
     """One SQLite connection as vicinal uses it.
 
-    `private` holds what the engine derived from this connection's own snapshot (by collection), and
+    `private` holds what the engine derived from this connection's own snapshot (by collection), `records` the
+    catalog's entries read last (by name), and
     `stamps` the last stamp seen of each collection: a different one means that a transaction or a
     savepoint was rolled back, or that others committed, and the private state is dropped.
     A session serves one thread at a time; its lock makes that so.
@@ -75,6 +76,7 @@ class Session:
         self._pid = os.getpid()
         self.private: dict[int, object] = {}
         self.stamps: dict[int, int] = {}
+        self.records: dict[str, object] = {}
         self._has_schema = False
         self._user_sql = False
         self._savepoints = 0
@@ -245,6 +247,7 @@ class Session:
         """Drop what was derived from this connection's snapshot."""
         self.private.clear()
         self.stamps.clear()
+        self.records.clear()
 
     def close(self) -> None:
         """Close the connection; an open transaction is rolled back."""
