@@ -69,7 +69,7 @@ def test_unusable_names_are_refused(name):
 
 def test_unknown_names_are_told_with_the_closest():
     assert "wordllama" in registered()
-    with pytest.raises(NotFound, match="registered: wordllama; did you mean 'wordllama'"):
+    with pytest.raises(NotFound, match=r"registered: .*wordllama; did you mean 'wordllama'"):
         resolve("wordlama")
     with pytest.raises(NotFound, match=r"registered: wordllama$"):
         resolve("zzz")

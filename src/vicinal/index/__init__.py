@@ -11,7 +11,7 @@ from vicinal.index.candidates import Hits
 from vicinal.index.codebook import MIN_TRAINING_ROWS, TRAINING_ROWS, Bits, Codebook, scannable
 from vicinal.index.flat import search_flat
 from vicinal.index.recall import Measured, expected_recall, measure
-from vicinal.index.rerank import VectorsAt, rerank
+from vicinal.index.reranking import VectorsAt, rerank
 from vicinal.index.scan import CodeSegment, scan_segments, scan_segments_batch
 
 __all__ = [

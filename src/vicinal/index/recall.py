@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vicinal.errors import InvalidInput
-from vicinal.index.rerank import VectorsAt, rerank, rough_values
+from vicinal.index.reranking import VectorsAt, rerank, rough_values
 from vicinal.index.scan import CodeSegment, scan_segments
 from vicinal.vectors import distances
 
