@@ -39,7 +39,7 @@ def make(rng, shape, n, spec):
 
 @pytest.mark.parametrize(("dtype", "metric"), PAIRS)
 @given(data=st.data())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_equals_the_exact_search_over_the_candidates(dtype, metric, data):
     draw = data.draw
     spec = VectorSpec(dim=draw(st.sampled_from([8, 40, 256])), dtype=dtype, metric=metric)

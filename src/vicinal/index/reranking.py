@@ -1,0 +1,122 @@
+"""The last step of an approximate search: candidates compared by their exact distances."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vicinal.errors import InvalidInput
+from vicinal.index import native
+from vicinal.index.kernels import decoded, gamma
+from vicinal.vectors import distances, rounded_keys
+
+if TYPE_CHECKING:
+    from vicinal.vectors import VectorSpec
+
+__all__ = ["VectorsAt", "rerank", "rough_values"]
+
+VectorsAt = Callable[[NDArray[np.int64]], NDArray[Any]]
+"""Returns the stored vectors (n, width) at positions (n,)."""
+
+_SAFE = (2.0**-80, 2.0**80)
+"""Squared lengths between these lose nothing to the range of float32."""
+_ROUNDING = 2.0**-21
+"""Distances this close, relatively, may round to one float32 number."""
+_INFINITY = np.float32(np.inf)
+_DIRECT = 24
+"""So few candidates are compared in float64 at once."""
+
+
+def rerank(
+    query: NDArray[Any],
+    positions: NDArray[np.int64],
+    vectors_at: VectorsAt,
+    spec: VectorSpec,
+    k: int,
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Return the k nearest of the candidates: positions int64 and exact distances float32.
+
+    `query` is (width,), `positions` are distinct. As with `search_flat`: distances are those of
+    `vicinal.vectors.distances` rounded to float32, sorted by (distance, position), ties with the
+    k-th included. Cost beside `vectors_at` for 200 and 400 rows of 256 dimensions: 17 and 20 us by
+    l2, 33 and 40 us by cosine, f16 half as much again: float32 numbers with proven bounds leave a
+    few rows for float64.
+    """
+    if k <= 0 or not len(positions):
+        return np.empty(0, np.int64), np.empty(0, np.float32)
+    rows = vectors_at(positions)
+    if rows.shape != (len(positions), spec.width):
+        raise InvalidInput(f"expected {len(positions)} vectors of width {spec.width}, got shape {rows.shape}")
+    with np.errstate(all="ignore"):
+        if len(rows) > max(k, _DIRECT):
+            near = _survivors(query, rows, spec, k)
+            if near is not None:
+                positions, rows = positions.take(near), rows.take(near, axis=0)
+        exact = distances(query, rows, spec)
+        rounded = exact.astype(np.float32)
+        keys: NDArray[Any] = rounded
+        order = np.lexsort((positions, keys))
+        ends = keys[order[[0, -1]]]
+        if not np.isfinite(ends).all():  # beyond float32 they still have an order
+            keys = rounded_keys(exact)
+            order = np.lexsort((positions, keys))
+    if len(order) > k:
+        order = order[: np.searchsorted(keys[order], keys[order[k - 1]], "right")]
+    return positions[order], rounded[order]
+
+
+def rough_values(query: NDArray[Any], rows: NDArray[Any], spec: VectorSpec) -> NDArray[np.float32]:
+    """Return in float32 what codes estimate (n,): -cos, -x.q / |q|, or the squared distance."""
+    floats = np.ascontiguousarray(decoded(rows))
+    with np.errstate(all="ignore"):
+        return (_squares(query, floats) if spec.metric == "l2" else _products(query, floats, spec))[0]
+
+
+def _survivors(query: NDArray[Any], rows: NDArray[Any], spec: VectorSpec, k: int) -> NDArray[np.int64] | None:
+    """Return the rows whose float32 values allow them among the k nearest, ties included; None for all."""
+    if spec.metric in ("l1", "hamming"):
+        return None
+    floats = np.ascontiguousarray(decoded(rows))
+    values, relative, absolute = _squares(query, floats) if spec.metric == "l2" else _products(query, floats, spec)
+    kth = float(np.partition(values, k - 1)[k - 1])
+    # Distances that round to one float32 number are tied; cosine distances are 1 + value, so that
+    # rounding compares ever more finely as they near zero.
+    tie = _ROUNDING * abs(kth + 1.0 if spec.metric == "cosine" else kth)
+    limit = kth + tie + 2.0 * (relative * abs(kth) + absolute)
+    if not math.isfinite(limit):  # out of range for float32: compare all of them directly
+        return None
+    near: NDArray[np.int64] = np.flatnonzero(values <= np.nextafter(np.float32(limit), _INFINITY))
+    return near
+
+
+def _squares(query: NDArray[Any], rows: NDArray[np.float32]) -> tuple[NDArray[np.float32], float, float]:
+    """Return squared distances of float32 differences, and bounds of their relative and absolute errors."""
+    values = np.empty(len(rows), np.float32)
+    native.l2_squared(np.ascontiguousarray(query, np.float32), rows, values)
+    if not np.isfinite(values.max()):
+        return values, np.inf, np.inf
+    # Differences keep their digits whatever offset the vectors share; squares may underflow.
+    dim = rows.shape[1]
+    return values, 2.0 * gamma(2 * dim + 8) + _ROUNDING, 2.0 * dim * 2.0**-126
+
+
+def _products(
+    query: NDArray[Any], rows: NDArray[np.float32], spec: VectorSpec
+) -> tuple[NDArray[np.float32], float, float]:
+    """Return -cos or -x.q / |q|, and bounds of their relative and absolute errors (Higham: gamma_d |x|)."""
+    exact = query.astype(np.float64)
+    length = math.sqrt(float(exact @ exact)) or 1.0
+    values = np.vecdot(rows, np.negative(exact / length).astype(np.float32))
+    squares = np.vecdot(rows, rows)
+    least, most = float(squares.min()), float(squares.max())
+    if not (least >= _SAFE[0] and most <= _SAFE[1]):
+        return values, np.inf, np.inf
+    bound = 2.0 * gamma(spec.dim + 8)
+    if spec.metric == "dot":
+        return values, 0.0, bound * math.sqrt(most)
+    values /= np.sqrt(squares)
+    return values, 0.0, bound
