@@ -103,8 +103,8 @@ def measure(data: Data, threads: int, n: int, sqlite_vec: bool, results: Results
 
 def _batches(docs: vicinal.Collection, data: Data, results: Results) -> None:
     asked = np.ascontiguousarray(data.queries[:256])
-    bare = p50(milliseconds(lambda: _product(asked, data.vectors), 3, warm=1))
-    ours = p50(milliseconds(lambda: docs.search_batch(asked, k=K, arrays=True), 3, warm=1))
+    bare = p50(milliseconds(lambda: _product(asked, data.vectors), 9))
+    ours = p50(milliseconds(lambda: docs.search_batch(asked, k=K, arrays=True), 9))
     results.add(rows=len(data.vectors), what="Q @ X.T, 256 queries", p50_ms=bare, ratio=1.0)
     results.add(
         rows=len(data.vectors),

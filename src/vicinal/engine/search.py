@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from vicinal.engine.view import View
     from vicinal.request import SearchRequest
     from vicinal.storage.catalog import FieldRecord
-    from vicinal.storage.rows import StoredRow
     from vicinal.values import Id
 
 
@@ -45,21 +45,18 @@ class Trace:
         self._last = now
 
 
-@dataclass(frozen=True, slots=True)
-class _Nearest:
-    """The answer to one query, best first, ties by id."""
-
-    stored: list[StoredRow]
-    distances: NDArray[np.float32]
+_Nearest = tuple["NDArray[np.int64]", "NDArray[np.float32]"]
+"""Row numbers and distances of the answer to one query, best first, ties by id."""
 
 
 def search(view: View, entry: FieldRecord, request: SearchRequest, threads: int, trace: Trace) -> list[Hits]:
     """Return one `Hits` per query of the request: min(k, passing) rows each."""
     spec = spec_of(entry)
     found = _nearest(view, entry, request, threads, trace)
+    n_fields = len(view.record.fields)
     answers = []
-    for nearest in found:
-        stored = nearest.stored
+    for numbers, distances in found:
+        stored = rows.by_numbers(view.session, view.record.id, numbers, n_fields, slots_only=not request.include)
         answers.append(
             Hits(
                 ids=[row.id for row in stored],
@@ -67,8 +64,8 @@ def search(view: View, entry: FieldRecord, request: SearchRequest, threads: int,
                 metadata=metadata_of(stored) if "metadata" in request.include else None,
                 vectors=vectors_of(view, stored) if "vector" in request.include else None,
                 expires=expiries_of(stored) if "expires" in request.include else None,
-                scores=scores(nearest.distances, spec.metric).astype(np.float32) if spec else nearest.distances,
-                distances=nearest.distances,
+                scores=scores(distances, spec.metric).astype(np.float32) if spec else distances,
+                distances=distances,
             )
         )
     trace.stage("fetch")
@@ -82,10 +79,11 @@ def search_arrays(view: View, entry: FieldRecord, request: SearchRequest, thread
     shape = (len(found), request.k)
     ids = np.full(shape, None, np.object_) if view.record.id_type == "str" else np.full(shape, -1, np.int64)
     distances = np.full(shape, np.inf, np.float32)
-    for at, nearest in enumerate(found):
-        n = len(nearest.stored)
-        ids[at, :n] = [row.id for row in nearest.stored]
-        distances[at, :n] = nearest.distances
+    every = np.concatenate([numbers for numbers, _ in found]) if found else np.empty(0, np.int64)
+    listed = iter(rows.ids_of(view.session, view.record.id, every))
+    for at, (numbers, nearest) in enumerate(found):
+        ids[at, : len(numbers)] = list(islice(listed, len(numbers)))
+        distances[at, : len(numbers)] = nearest
     trace.stage("fetch")
     scored = scores(distances, spec.metric).astype(np.float32) if spec else -distances
     return BatchHits(ids, distances, scored)
@@ -94,7 +92,7 @@ def search_arrays(view: View, entry: FieldRecord, request: SearchRequest, thread
 def _nearest(view: View, entry: FieldRecord, request: SearchRequest, threads: int, trace: Trace) -> list[_Nearest]:
     spec, queries = spec_of(entry), request.vectors
     if spec is None or queries is None:  # nothing was ever added
-        empty = _Nearest([], np.empty(0, np.float32))
+        empty = np.empty(0, np.int64), np.empty(0, np.float32)
         return [empty] * (0 if queries is None else len(queries))
     slot_map = view.slots(entry)
     trace.stage("snapshot")
@@ -106,26 +104,15 @@ def _nearest(view: View, entry: FieldRecord, request: SearchRequest, threads: in
     answers = search_flat(scanned, queries, spec, request.k, threads=threads, streamed=trace.streamed)
     trace.stage("scan")
     numbers = slot_map.rows.view
-    return [_ordered(view, numbers[positions], distances, request) for positions, distances in answers]
+    return [_ordered(view, numbers[positions], distances, request.k) for positions, distances in answers]
 
 
-def _ordered(
-    view: View, numbers: NDArray[np.int64], distances: NDArray[np.float32], request: SearchRequest
-) -> _Nearest:
-    """Fetch the rows of candidates, order ties by id, and cut to k."""
-    k, n_fields = request.k, len(view.record.fields)
-    wants_rows = bool(request.include)
-    tied = bool((distances[1:] == distances[:-1]).any())
-    if not tied:
-        stored = rows.by_numbers(view.session, view.record.id, numbers[:k], n_fields, slots_only=not wants_rows)
-        return _Nearest(stored, distances[:k])
-    ids = rows.by_numbers(view.session, view.record.id, numbers, n_fields, slots_only=True)
-    order = _tie_order(distances, [row.id for row in ids])[:k]
-    if wants_rows:
-        stored = rows.by_numbers(view.session, view.record.id, numbers[order], n_fields)
-    else:
-        stored = [ids[at] for at in order]
-    return _Nearest(stored, distances[order])
+def _ordered(view: View, numbers: NDArray[np.int64], distances: NDArray[np.float32], k: int) -> _Nearest:
+    """Order ties by id, and cut to k."""
+    if not (distances[1:] == distances[:-1]).any():
+        return numbers[:k], distances[:k]
+    order = _tie_order(distances, rows.ids_of(view.session, view.record.id, numbers))[:k]
+    return numbers[order], distances[order]
 
 
 def _tie_order(distances: NDArray[np.float32], ids: Sequence[Id]) -> list[int]:

@@ -165,7 +165,7 @@ class Scan:
         # Infinite times zero, and infinite minus infinite: nothing is known, every row is kept.
         with np.errstate(invalid="ignore", over="ignore"):
             if fresh.any():
-                kth = _kth_bound(raw[fresh], self.candidates.k, mask)
+                kth = _kth_bound(raw if fresh.all() else raw[fresh], self.candidates.k, mask)
                 value = kernel.offset[fresh] + kernel.scale[fresh] * kth
                 limit = limit.copy()
                 limit[fresh] = value + slack[fresh] + 2.0 * kernel.relative * np.abs(value)

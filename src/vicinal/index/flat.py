@@ -13,7 +13,6 @@ import os
 import threading
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache, partial
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,10 +21,10 @@ from vicinal.errors import InvalidInput
 from vicinal.index.block import Block
 from vicinal.index.choice import Passing, Scan, kernel_for, passing_rows, uses_products
 from vicinal.index.kernels import Products
-from vicinal.index.scratch import scratch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
+    from concurrent.futures import Future
 
     from numpy.typing import NDArray
 
@@ -86,7 +85,7 @@ def search_flat(
     if len(queries) == 1:
         return _one_query(list(blocks), Scan(queries, spec, k), workers)
     if _blas_threads() > 1 and uses_products(queries, spec):
-        return _batch(_spans(blocks, rows), queries, spec, k, workers)
+        return _batch(_spans(blocks, rows), queries, spec, k)
     rows = min(rows, max(_THREAD_ROWS, -(-total // (spec.row_bytes * workers * 2))))
     return _in_threads(_spans(blocks, rows), [Scan(queries, spec, k) for _ in range(workers)])
 
@@ -176,26 +175,40 @@ class _Run:
             self._kernels[worker].run(block.vectors[part], norms, raw[:, part])
 
 
-def _batch(spans: Iterator[Block], queries: NDArray[Any], spec: VectorSpec, k: int, workers: int) -> Hits:
-    """Leave the products to a BLAS with threads of its own; between them, share the choice by queries."""
-    kernel = kernel_for(queries, spec)
-    bounds = np.linspace(0, len(queries), min(workers, len(queries)) + 1).astype(int).tolist()
-    parts = [slice(start, end) for start, end in pairwise(bounds)]
-    scans = [Scan(queries[part], spec, k) for part in parts]
-    for span in spans:
-        passing = passing_rows(span)
-        if passing is None:
-            continue
-        raw = scratch("products", (len(queries), len(passing.block.vectors)), np.float32)
+def _batch(spans: Iterator[Block], queries: NDArray[Any], spec: VectorSpec, k: int) -> Hits:
+    """Leave the products to a BLAS with threads of its own; the candidates of one are chosen during the next."""
+    kernel, scan = kernel_for(queries, spec), Scan(queries, spec, k)
+    buffers = [np.empty(0, np.float32), np.empty(0, np.float32)]
+
+    def product(passing: Passing, number: int) -> NDArray[np.float32]:
+        shape = (len(queries), len(passing.block.vectors))
+        if len(buffers[number]) < shape[0] * shape[1]:
+            buffers[number] = np.empty(shape[0] * shape[1], np.float32)
+        raw = buffers[number][: shape[0] * shape[1]].reshape(shape)
         kernel.run(passing.block.vectors, passing.block.norms, raw)
-        chosen = [partial(_choose, scan, span, passing, raw[part]) for scan, part in zip(scans, parts, strict=True)]
-        _share(chosen, len(scans))
-    return [hits for scan in scans for hits in scan.candidates.finish()]
+        return raw
+
+    before: tuple[Block, Passing, Future[NDArray[np.float32]]] | None = None
+    try:
+        for number, span in enumerate(spans):
+            passing = passing_rows(span)
+            if passing is None:
+                continue
+            coming = (span, passing, _pool(1).submit(product, passing, number % 2))
+            if before is not None:
+                _choose(scan, *before)
+            before = coming
+        if before is not None:
+            _choose(scan, *before)
+    finally:
+        if before is not None:
+            wait([before[2]])
+    return scan.candidates.finish()
 
 
-def _choose(scan: Scan, span: Block, passing: Passing, raw: NDArray[np.float32], _worker: int) -> None:
+def _choose(scan: Scan, span: Block, passing: Passing, raw: Future[NDArray[np.float32]]) -> None:
     if isinstance(scan.kernel, Products):
-        scan.choose(passing, raw)
+        scan.choose(passing, raw.result())
     else:  # changed for a better bound: these numbers are another kernel's
         scan.span(span)
 

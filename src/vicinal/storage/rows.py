@@ -142,6 +142,20 @@ def by_numbers(
     return found
 
 
+def ids_of(session: Session, collection: int, numbers: NDArray[np.int64]) -> list[Id]:
+    """Return the ids of existing rows by number, in the order given. Cost: one pass for all, 1 µs per row."""
+    if not len(numbers):
+        return []
+    keys = np.ascontiguousarray(np.unique(numbers) + first_key(collection))
+    sql = "select key, id from vicinal_row where key in carray(?)"
+    found = dict(session.connection.execute(sql, (apsw.carray(keys),)))
+    try:
+        return [cast("Id", found[key]) for key in (numbers + first_key(collection)).tolist()]
+    except KeyError:
+        message = "a live slot names a row that does not exist; run: vicinal verify --repair"
+        raise Corrupted(message) from None
+
+
 def scan(session: Session, collection: int, n_fields: int, *, after: int = -1, limit: int = -1) -> Iterator[StoredRow]:
     """Yield rows in the order of their numbers, beginning after one."""
     base = first_key(collection)
