@@ -156,6 +156,11 @@ def test_threads_and_streaming_change_nothing(dtype, metric, shape):
         search_flat(blocks_of(vectors, spec, 2000, mask), queries, spec, 10, threads=2),
         search_flat(blocks_of(np.repeat(vectors, 1, 0), spec, 9000, mask), queries, spec, 10),
         search_flat(reused(), queries, spec, 10, streamed=True),
+        [
+            hits
+            for query in queries
+            for hits in search_flat(blocks_of(vectors, spec, 2000, mask), query[None], spec, 10, threads=2)
+        ],
     ):
         for (a, da), (b, db) in zip(one, found, strict=True):
             assert a.tolist() == b.tolist()
@@ -243,3 +248,17 @@ def test_norms_may_be_appended(dtype):
         assert whole.dtype == np.float32
         assert np.array_equal(whole, np.concatenate([row_norms(x[:333], spec), row_norms(x[333:], spec)]))
     assert row_norms(x, VectorSpec(dim=20, dtype=dtype, metric="l2")) is None
+
+
+@pytest.mark.parametrize(("dtype", "metric"), PAIRS)
+@pytest.mark.parametrize("share", [1.0, 0.5, 0.02])
+def test_one_query_is_shared_between_threads(dtype, metric, share):
+    """More rows than one piece of work, with no mask, a dense one and one whose rows are picked out."""
+    spec = VectorSpec(dim=64, dtype=dtype, metric=metric)
+    rng = np.random.default_rng(3)
+    n = 40_000 if dtype == "f32" else 160_000
+    vectors, queries = make(rng, "normal", n, spec), make(rng, "normal", 2, spec)
+    mask = None if share == 1.0 else rng.random(n) < share
+    for query in queries:
+        (found,) = search_flat(blocks_of(vectors, spec, n // 3, mask), query[None], spec, 10, threads=3)
+        check(found, query, vectors, spec, 10, mask)

@@ -13,6 +13,7 @@ import os
 import threading
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache, partial
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from vicinal.errors import InvalidInput
 from vicinal.index.block import Block
 from vicinal.index.choice import Passing, Scan, kernel_for, passing_rows, uses_products
 from vicinal.index.kernels import Products
+from vicinal.index.scratch import scratch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -131,12 +133,16 @@ def _one_query(blocks: list[Block], scan: Scan, workers: int) -> Hits:
         part = blocks[start : start + at_once]
         n_rows = sum(len(block.vectors) for block in part)
         piece = max(_THREAD_ROWS, -(-n_rows // (2 * workers)))
-        runs = [_Run(block, kernels) for block in part]
+        numbers = scratch("numbers", (1, n_rows), np.float32)
+        ends = np.cumsum([0, *(len(block.vectors) for block in part)]).tolist()
+        runs = [
+            _Run(block, kernels, numbers[:, low:high]) for block, (low, high) in zip(part, pairwise(ends), strict=True)
+        ]
         _share([call for run in runs for call in run.calls(piece)], workers)
         for run in runs:
             if scan.kernel is not kernels[0]:  # changed for a better bound: these numbers are another kernel's
                 scan.span(run.block)
-            elif run.passing is not None and run.raw is not None:
+            elif run.passing is not None:
                 scan.choose(run.passing, run.raw)
         if scan.kernel is not kernels[0]:
             kernels = [scan.kernel, *(scan.another_kernel() for _ in range(workers - 1))]
@@ -146,11 +152,11 @@ def _one_query(blocks: list[Block], scan: Scan, workers: int) -> Hits:
 class _Run:
     """The raw numbers (1, n) of one block's passing rows, computed piece by piece."""
 
-    def __init__(self, block: Block, kernels: list[Kernel]) -> None:
+    def __init__(self, block: Block, kernels: list[Kernel], out: NDArray[np.float32]) -> None:
         self.block = block
         self._kernels = kernels
         self.passing: Passing | None = None
-        self.raw: NDArray[np.float32] | None = None
+        self.raw = out
 
     def calls(self, piece: int) -> list[Callable[[int], None]]:
         """Return the pieces of work; rows that a mask has to pick out are picked in one."""
@@ -158,21 +164,19 @@ class _Run:
         if block.mask is not None:
             return [self._whole]
         self.passing = Passing(block, None, None)
-        self.raw = np.empty((1, len(block.vectors)), np.float32)
         return [partial(self._piece, slice(at, at + piece)) for at in range(0, len(block.vectors), piece)]
 
     def _whole(self, worker: int) -> None:
         self.passing = passing_rows(self.block)
         if self.passing is not None:
             block = self.passing.block
-            self.raw = np.empty((1, len(block.vectors)), np.float32)
+            self.raw = self.raw[:, : len(block.vectors)]
             self._kernels[worker].run(block.vectors, block.norms, self.raw)
 
     def _piece(self, part: slice, worker: int) -> None:
-        block, raw = self.block, self.raw
+        block = self.block
         norms = None if block.norms is None else block.norms[part]
-        if raw is not None:
-            self._kernels[worker].run(block.vectors[part], norms, raw[:, part])
+        self._kernels[worker].run(block.vectors[part], norms, self.raw[:, part])
 
 
 def _batch(spans: Iterator[Block], queries: NDArray[Any], spec: VectorSpec, k: int) -> Hits:
