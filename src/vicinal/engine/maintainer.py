@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 import time
 import weakref
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Final
 
 from vicinal.engine import maintenance
@@ -30,8 +32,10 @@ class Maintainer:
         self._enabled = enabled and not pool.target.read_only
         self._pool = weakref.ref(pool)
         self._now = now
-        self._woken = threading.Event()
-        self._stopped = threading.Event()
+        # Not an Event: Ctrl-C inside `Event.set` would leave its lock taken for ever.
+        self._writes: SimpleQueue[None] = SimpleQueue()
+        self._ends: SimpleQueue[None] = SimpleQueue()
+        self._stopping = False
         self._last_write = 0.0
         self._thread: threading.Thread | None = None
         self._start_lock = threading.Lock()
@@ -41,49 +45,57 @@ class Maintainer:
         if not self._enabled:
             return
         self._last_write = time.monotonic()
-        self._woken.set()
-        if self._thread is None:
-            with self._start_lock:
+        if self._writes.empty():
+            self._writes.put(None)
+        if self._thread is None and self._start_lock.acquire(blocking=False):
+            try:
                 if self._thread is None:
                     self._thread = threading.Thread(target=self._run, name="vicinal-maintenance", daemon=True)
                     self._thread.start()
+            finally:
+                self._start_lock.release()
 
     def stop(self) -> None:
         """End the thread; waits for the step under way."""
-        self._stopped.set()
-        self._woken.set()
+        self._stopping = True
+        self._writes.put(None)
+        self._ends.put(None)
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join()
 
     def _run(self) -> None:
-        while not self._stopped.is_set():
-            self._woken.wait(_POLL_SECONDS)
-            self._woken.clear()
-            while not self._stopped.is_set():
+        while not self._stopping:
+            _wait(self._writes, _POLL_SECONDS)
+            while not self._stopping:
                 idle = time.monotonic() - self._last_write
                 if idle < _IDLE_SECONDS:
-                    self._stopped.wait(_IDLE_SECONDS - idle)
-                    continue
-                if not self._work():
+                    _wait(self._ends, _IDLE_SECONDS - idle)
+                elif not self._work():
                     break
 
     def _work(self) -> bool:
         """Run one step; return whether there may be more to do now."""
         pool = self._pool()
         if pool is None:
-            self._stopped.set()
+            self._stopping = True
             return False
         started = time.monotonic()
         try:
             more = maintenance.step(pool, self._now, waiting=False)
         except Closed:
-            self._stopped.set()
+            self._stopping = True
             return False
         except Locked:
-            self._stopped.wait(_IDLE_SECONDS)
+            _wait(self._ends, _IDLE_SECONDS)
             return True
         except VicinalError:
             more = False  # the disk is full, for example: the next write, or the next poll, tries again
-        self._stopped.wait(time.monotonic() - started)
+        _wait(self._ends, time.monotonic() - started)
         return more
+
+
+def _wait(signals: SimpleQueue[None], seconds: float) -> None:
+    """Wait for a signal, or for some time."""
+    with suppress(Empty):
+        signals.get(timeout=seconds)

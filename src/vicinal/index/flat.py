@@ -10,9 +10,8 @@ apart (a large offset common to all vectors), the rows that remain are compared 
 from __future__ import annotations
 
 import os
-import threading
-from concurrent.futures import ThreadPoolExecutor, wait
-from functools import cache, partial
+from concurrent.futures import wait
+from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -23,9 +22,10 @@ from vicinal.index.block import Block
 from vicinal.index.choice import Passing, Scan, kernel_for, passing_rows, uses_products
 from vicinal.index.kernels import Products
 from vicinal.index.scratch import scratch
+from vicinal.index.workers import beside, share
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator
     from concurrent.futures import Future
 
     from numpy.typing import NDArray
@@ -92,37 +92,8 @@ def search_flat(
     return _in_threads(_spans(blocks, rows), [Scan(queries, spec, k) for _ in range(workers)])
 
 
-@cache
-def _pool(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, "vicinal-flat")
-
-
-os.register_at_fork(after_in_child=_pool.cache_clear)
-
-
 def _scratch(queries: NDArray[Any]) -> int:
     return _SCRATCH_ELEMENTS * (1 if len(queries) == 1 else 2)
-
-
-def _share(work: Sequence[Callable[[int], None]], workers: int) -> None:
-    """Run all of `work` in the calling thread and `workers - 1` others; each call is told its thread's number."""
-    left, lock = iter(work), threading.Lock()
-
-    def run(worker: int) -> None:
-        while True:
-            with lock:
-                call = next(left, None)
-            if call is None:
-                return
-            call(worker)
-
-    others = [_pool(workers - 1).submit(run, worker) for worker in range(1, workers)]
-    try:
-        run(0)
-    finally:
-        wait(others)
-    for other in others:
-        other.result()
 
 
 def _one_query(blocks: list[Block], scan: Scan, workers: int) -> Hits:
@@ -138,7 +109,7 @@ def _one_query(blocks: list[Block], scan: Scan, workers: int) -> Hits:
         runs = [
             _Run(block, kernels, numbers[:, low:high]) for block, (low, high) in zip(part, pairwise(ends), strict=True)
         ]
-        _share([call for run in runs for call in run.calls(piece)], workers)
+        share([call for run in runs for call in run.calls(piece)], workers)
         for run in runs:
             if scan.kernel is not kernels[0]:  # changed for a better bound: these numbers are another kernel's
                 scan.span(run.block)
@@ -198,7 +169,7 @@ def _batch(spans: Iterator[Block], queries: NDArray[Any], spec: VectorSpec, k: i
             passing = passing_rows(span)
             if passing is None:
                 continue
-            coming = (span, passing, _pool(1).submit(product, passing, number % 2))
+            coming = (span, passing, beside(partial(product, passing, number % 2)))
             if before is not None:
                 _choose(scan, *before)
             before = coming
@@ -218,29 +189,16 @@ def _choose(scan: Scan, span: Block, passing: Passing, raw: Future[NDArray[np.fl
 
 
 def _in_threads(spans: Iterator[Block], scans: list[Scan]) -> Hits:
-    lock = threading.Lock()
-
-    def work(scan: Scan) -> None:
-        while True:
-            with lock:
-                span = next(spans, None)
-            if span is None:
-                return
-            scan.span(span)
-
     for scan in scans[1:]:  # one threshold for all; a lost update only costs a few candidates
         scan.candidates.limit = scans[0].candidates.limit
-    pool = _pool(len(scans) - 1)
-    others = [pool.submit(work, scan) for scan in scans[1:]]
-    try:
-        work(scans[0])
-    finally:
-        wait(others)
-    for other in others:
-        other.result()
+    share((partial(_scan_span, scans, span) for span in spans), len(scans))
     for scan in scans[1:]:
         scans[0].candidates.merge(scan.candidates)
     return scans[0].candidates.finish()
+
+
+def _scan_span(scans: list[Scan], span: Block, worker: int) -> None:
+    scans[worker].span(span)
 
 
 def _spans(blocks: Iterable[Block], rows: int) -> Iterator[Block]:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from concurrent.futures import ThreadPoolExecutor, wait
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import cache
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
-__all__ = ["in_threads"]
+__all__ = ["beside", "in_threads", "share"]
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -24,24 +25,46 @@ def _pool(threads: int) -> ThreadPoolExecutor:
 os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
-def in_threads(work: Callable[[Job], Result], jobs: Sequence[Job], threads: int) -> list[Result]:
-    """Return the results of `work` for each job, in order; the calling thread does its share.
+def beside(work: Callable[[], Result]) -> Future[Result]:
+    """Begin `work` in another thread."""
+    return _pool(1).submit(work)
 
-    `work` must not call this itself. An exception of any job is raised once all have ended.
+
+def share(work: Iterable[Callable[[int], None]], threads: int) -> None:
+    """Run all of `work`, taken piece by piece by the calling thread and up to `threads - 1` others.
+
+    Each call is told the number of its thread, from 0, the calling one. No call may use this function
+    itself. An exception of any is raised once all threads have stopped.
     """
-    workers = min(threads, len(jobs))
-    if workers <= 1:
-        return [work(job) for job in jobs]
-    shares = [range(number, len(jobs), workers) for number in range(workers)]
+    left, lock = iter(work), threading.Lock()
 
-    def share(numbers: range) -> list[Result]:
-        return [work(jobs[number]) for number in numbers]
+    def run(number: int) -> None:
+        while True:
+            with lock:
+                call = next(left, None)
+            if call is None:
+                return
+            call(number)
 
-    pool = _pool(workers - 1)
-    others = [pool.submit(share, numbers) for numbers in shares[1:]]
+    others = [_pool(threads - 1).submit(run, number) for number in range(1, threads)]
     try:
-        parts = [share(shares[0])]
+        run(0)
     finally:
-        wait(others)
-    parts += [other.result() for other in others]
-    return [parts[number % workers][number // workers] for number in range(len(jobs))]
+        started = [other for other in others if not other.cancel()]  # the rest waits behind other searches
+        wait(started)
+    for other in started:
+        other.result()
+
+
+def in_threads(work: Callable[[Job], Result], jobs: Sequence[Job], threads: int) -> list[Result]:
+    """Return the results of `work` for each job, in order; the calling thread does its share."""
+    results: dict[int, Result] = {}
+
+    def one(at: int, job: Job) -> Callable[[int], None]:
+        def call(_number: int) -> None:
+            results[at] = work(job)
+
+        return call
+
+    share((one(at, job) for at, job in enumerate(jobs)), max(1, min(threads, len(jobs))))
+    return [results[at] for at in range(len(jobs))]

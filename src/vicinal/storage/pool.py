@@ -184,17 +184,21 @@ class Pool:
 
     @contextmanager
     def _exclusive(self) -> Iterator[None]:
-        if not self._write_lock.acquire(timeout=self.settings.timeout):
-            message = (
-                f"{self.target.path!r} is being written by another thread or task of this process for more than "
-                f"{self.settings.timeout:g} s; retry, or wait longer with connect(..., timeout=seconds)"
-            )
-            raise Locked(message)
+        held: list[bool] = []
         try:
+            # One call in C: Ctrl-C cannot fall between taking the lock and knowing that it is taken.
+            held.extend(map(self._write_lock.acquire, (True,), (self.settings.timeout,)))
+            if not held[0]:
+                message = (
+                    f"{self.target.path!r} is being written by another thread or task of this process for more than "
+                    f"{self.settings.timeout:g} s; retry, or wait longer with connect(..., timeout=seconds)"
+                )
+                raise Locked(message)
             self._check()
             yield
         finally:
-            self._write_lock.release()
+            if any(held):
+                self._write_lock.release()
 
     def _follow(self) -> None:
         """Open the file again where others changed it: SQLite believes that what is immutable stays as it is."""
