@@ -57,6 +57,11 @@ def test_names_of_collections_are_completed(run, points):
 # --- search
 
 
+def test_a_field_that_no_row_has_is_named_where_nothing_is_found(run, app):
+    assert run("search", app, "wall", "--where", "yeer > 2000").stderr == "note: no row has the field 'yeer'\n"
+    assert run("search", app, "wall", "--where", "year > 3000").stderr == ""
+
+
 def test_search_prints_lines_with_tabs(run, app):
     lines = run("search", app, "wall colour", "-k", 2).stdout.splitlines()
     assert lines[0] == "score\tid\tdocument\tmetadata"

@@ -82,6 +82,9 @@ def search(  # noqa: PLR0913 - one parameter per option
             explanation = collection.explain(**given)
             return print_json(explanation.to_dict()) if as_json else click.echo(str(explanation))
         hits = collection.search(**given)
+        if where and not hits:  # a misspelt field is no error: it is a field that no row has
+            for field in collection.explain(**given).unknown_fields:
+                click.echo(f"note: no row has the field {field!r}", err=True)
     return print_json(hits.to_dicts()) if as_json else _print_hits(hits)
 
 
