@@ -84,18 +84,17 @@ class World:
         chance = self.random.random()
         if chance < 0.62:
             self.read()
-        elif chance < 0.86:
+        elif chance < 0.83:
             self.write()
-        elif chance < 0.96:
+        elif chance < 0.95:
             self.begin_or_end()
-        elif chance < 0.985:
+        elif chance < 0.98:
             self.now += self.pick([0, 1, 5, 30]) * MICRO
         else:
             self.upkeep()
 
     def close(self) -> None:
-        while self.stack:
-            self.end()
+        self.end_all()
         self.unpin()
         self.foreign.connection.close()
         self.remote.close()
@@ -272,7 +271,13 @@ class World:
         if not self.stack:
             self.pick([self.begin_local, self.begin_local, self.begin_foreign, self.pin, self.pin])()
         else:
-            self.pick([self.savepoint, self.savepoint, self.roll_back_to, self.release, self.end, self.nest])()
+            inner = [self.savepoint, self.savepoint, self.roll_back_to, self.release, self.end, self.nest]
+            self.pick([*inner, self.end_all])()
+
+    def end_all(self) -> None:
+        """End what is open: else few lives would see more than one transaction, or any upkeep."""
+        while self.stack:
+            self.end()
 
     def sql(self, text: str) -> None:
         self.log.append(f"{self.owner}: {text}")
@@ -373,8 +378,7 @@ class World:
     # --- maintenance, reopening
 
     def upkeep(self) -> None:
-        if self.stack:
-            return
+        self.end_all()
         what = self.pick(["sweep", "sweep", "compact", "verify", "reopen"])
         who = self.pick(["local", "remote"])
         self.done(what)
