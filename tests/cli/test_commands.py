@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import click
 import numpy as np
@@ -311,3 +312,12 @@ def test_delete_of_everything_needs_the_name(run, app):
 def test_delete_without_rows_is_refused(run, app):
     assert "give one of IDS" in run("delete", app, code=2).stderr
     assert "give one of IDS" in run("delete", app, "x", "-w", "a = 1", code=2).stderr
+
+
+def test_an_import_that_stores_nothing_leaves_no_collection(run, points):
+    Path("ragged.jsonl").write_text('{"id": "a", "vector": [1, 2, 3]}\n{"id": "b", "vector": [1, 2]}\n', "utf-8")
+    assert "expected 3 dimensions, got 2" in run("import", "new.db", "ragged.jsonl", code=2).stderr
+    assert "ragged" not in run("info", "new.db", "--json").stdout
+    run("import", points, "ragged.jsonl", "-c", "other", code=2)
+    with vicinal.connect(points) as db:
+        assert db.collections() == ["other", "points"]

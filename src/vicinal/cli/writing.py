@@ -106,8 +106,10 @@ def import_(  # noqa: PLR0913 - one parameter per option
     sample = exchange.first_rows(reader)
     wanted = exchange.Wanted(embedder=embedder, metric=metric, dtype=dtype, dim=dim, quantize=quantize)
     with vicinal.connect(database, maintenance=False) as db:
+        names = db.collections()
         collection = _target(db, name, reader, sample, wanted)
-        loaded = _load(collection, reader, batch_rows=batch, refuse=refuse, skip=skip)
+        with exchange.discarded_if_empty(db, collection, created=collection.name not in names):
+            loaded = _load(collection, reader, batch_rows=batch, refuse=refuse, skip=skip)
         n_rows = len(collection)
     if as_json:
         print_json(

@@ -10,7 +10,7 @@ from vicinal.exchange.exporting import export_jsonl, export_parquet, write_jsonl
 from vicinal.exchange.load import BATCH_ROWS, Loaded, load_rows
 from vicinal.exchange.sources import FORMATS, close_name, open_source
 from vicinal.exchange.spec import Spec
-from vicinal.exchange.target import Wanted, first_rows, open_target
+from vicinal.exchange.target import Wanted, discarded_if_empty, first_rows, open_target
 
 __all__ = [
     "BATCH_ROWS",
@@ -23,6 +23,7 @@ __all__ = [
     "Spec",
     "Wanted",
     "close_name",
+    "discarded_if_empty",
     "export_jsonl",
     "export_parquet",
     "first_rows",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,6 +13,8 @@ from vicinal.errors import InvalidInput
 from vicinal.exchange.batch import ONLY, Batch
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from vicinal.collection import Collection
     from vicinal.database import Database
     from vicinal.embedding import EmbedderSpec
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
     from vicinal.exchange.spec import Spec
     from vicinal.vectors import DType, Metric
 
-__all__ = ["Wanted", "first_rows", "open_target"]
+__all__ = ["Wanted", "discarded_if_empty", "first_rows", "open_target"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +51,17 @@ def first_rows(source: Source) -> Batch:
         message = f"{source.path.name} holds no rows"
         raise InvalidInput(message)
     return sample if sample is not None else Batch(numbers=())
+
+
+@contextmanager
+def discarded_if_empty(database: Database, collection: Collection, *, created: bool) -> Iterator[None]:
+    """Drop a collection that was created for an import where the block fails before its first row."""
+    try:
+        yield
+    except BaseException:
+        if created and not len(collection):
+            database.drop(collection.name)
+        raise
 
 
 def open_target(database: Database, name: str, source: Source, sample: Batch, wanted: Wanted) -> Collection:
