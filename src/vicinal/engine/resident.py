@@ -5,17 +5,18 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vicinal.engine.growing import Growing
-from vicinal.index import BLOCK_ROWS, Block, row_norms
+from vicinal.index import BLOCK_ROWS, Block, ByteCodes, Levels, Rounded, code_bytes, row_norms
 from vicinal.storage.chunks import Reader, check, spans
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from numpy.typing import NDArray
 
     from vicinal.engine.slotmap import SlotMap
     from vicinal.engine.view import View
@@ -27,9 +28,46 @@ _PARTLY_RESIDENT: Final = 0.6  # of the budget: the rest is for what a search wo
 
 
 @dataclass(frozen=True, slots=True)
+class _Codes:
+    levels: Levels
+    codes: Growing[np.uint8]
+    upper: Growing[np.float32]
+    errors: Growing[np.float32]
+
+    @classmethod
+    def of(cls, vectors: NDArray[Any], spec: VectorSpec, like: Levels | None = None) -> _Codes | None:
+        levels = Levels.of(vectors, spec, like)
+        if levels is None:
+            return None
+        codes, upper, errors = levels.encode(vectors)
+        return cls(levels, Growing.of(codes), Growing.of(upper), Growing.of(errors))
+
+    def appended(self, vectors: NDArray[Any]) -> _Codes:
+        codes, upper, errors = self.levels.encode(vectors)
+        return _Codes(self.levels, self.codes.appended(codes), self.upper.appended(upper), self.errors.appended(errors))
+
+    @property
+    def view(self) -> ByteCodes:
+        return ByteCodes(self.levels, Rounded(self.codes.view, self.upper.view, self.errors.view))
+
+
+@dataclass(frozen=True, slots=True)
 class _ResidentBlock:
     vectors: Growing[np.generic]
     norms: Growing[np.float32] | None
+    codes: _Codes | None
+
+    def longer(self, more: _ResidentBlock, spec: VectorSpec) -> _ResidentBlock:
+        """Return this block with the rows of another behind."""
+        rows = more.vectors.view
+        norms = None if self.norms is None or more.norms is None else self.norms.appended(more.norms.view)
+        vectors = self.vectors.appended(rows)
+        codes = _Codes.of(vectors.view, spec) if self.codes is None else self.codes.appended(rows)
+        return _ResidentBlock(vectors, norms, codes)
+
+    @property
+    def nbytes(self) -> int:
+        return self.vectors.view.nbytes + (0 if self.codes is None else self.codes.codes.view.nbytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +80,8 @@ class Resident:
 
     @property
     def nbytes(self) -> int:
-        """The memory of the vectors."""
-        return sum(block.vectors.view.nbytes for block in self.blocks)
+        """The memory of the vectors and of what is as large as they are."""
+        return sum(block.nbytes for block in self.blocks)
 
 
 def nbytes_of(value: object) -> int:
@@ -58,19 +96,20 @@ def resident(view: View, entry: FieldRecord, spec: VectorSpec, slot_map: SlotMap
     def extend(old: Resident | None) -> Resident:
         blocks = list(old.blocks) if old is not None else []
         length = old.length if old is not None else 0
-        read: list[tuple[NDArray[np.generic], Callable[[], _Norms]]] = []
+        read: list[Callable[[], _ResidentBlock]] = []
+        made = _Maker(spec, blocks[0].codes if blocks else None)
         with Reader(view.session, entry.id, spec) as reader, _Beside(wanted - length > BLOCK_ROWS) as beside:
             while length < wanted:
                 end = min(wanted, (length // BLOCK_ROWS + 1) * BLOCK_ROWS)
                 vectors = np.zeros((end - length, spec.width), spec.storage_dtype)
-                finish = partial(_checked_norms, vectors, spec, _read(view, entry, slot_map, reader, length, vectors))
-                read.append((vectors, beside.start(finish)))
+                finish = partial(made.block, vectors, _read(view, entry, slot_map, reader, length, vectors))
+                read.append(beside.start(finish))
                 length = end
-            for vectors, norms in read:
+            for finished in read:
                 if blocks and blocks[-1].vectors.length < BLOCK_ROWS:
-                    blocks[-1] = _longer(blocks[-1], vectors, norms())
+                    blocks[-1] = blocks[-1].longer(finished(), spec)
                 else:
-                    blocks.append(_block(vectors, norms()))
+                    blocks.append(finished())
         return Resident(slot_map.slots, tuple(blocks), length)
 
     def fits(old: Resident) -> bool:
@@ -88,22 +127,11 @@ def resident(view: View, entry: FieldRecord, spec: VectorSpec, slot_map: SlotMap
 
 
 def _resident_length(budget: int, spec: VectorSpec, n: int) -> int:
-    if n * spec.row_bytes <= budget:
+    row_bytes = spec.row_bytes + code_bytes(spec)
+    if n * row_bytes <= budget:
         return n
-    blocks = int(budget * _PARTLY_RESIDENT) // (BLOCK_ROWS * spec.row_bytes)
+    blocks = int(budget * _PARTLY_RESIDENT) // (BLOCK_ROWS * row_bytes)
     return min(n, blocks * BLOCK_ROWS)
-
-
-def _block(vectors: NDArray[np.generic], norms: NDArray[np.float32] | None) -> _ResidentBlock:
-    return _ResidentBlock(Growing.of(vectors), None if norms is None else Growing.of(norms))
-
-
-def _longer(block: _ResidentBlock, vectors: NDArray[np.generic], norms: NDArray[np.float32] | None) -> _ResidentBlock:
-    longer = None if block.norms is None or norms is None else block.norms.appended(norms)
-    return _ResidentBlock(block.vectors.appended(vectors), longer)
-
-
-_Norms = NDArray[np.float32] | None
 
 
 class _Beside:
@@ -119,7 +147,7 @@ class _Beside:
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
 
-    def start(self, work: Callable[[], _Norms]) -> Callable[[], _Norms]:
+    def start(self, work: Callable[[], _ResidentBlock]) -> Callable[[], _ResidentBlock]:
         """Begin `work`; return what waits for its result."""
         if self._pool is None:
             return work
@@ -135,8 +163,23 @@ class _Read:
     sums: NDArray[np.uint32]
 
 
-def _checked_norms(vectors: NDArray[np.generic], spec: VectorSpec, read: _Read) -> _Norms:
-    """Return the norms of vectors just read. Raises Corrupted where they are not what was written."""
+class _Maker:
+    """Makes blocks of vectors just read, one after the other; their codes share levels where they can."""
+
+    def __init__(self, spec: VectorSpec, like: _Codes | None) -> None:
+        self._spec = spec
+        self._like = like.levels if like is not None else None
+
+    def block(self, vectors: NDArray[np.generic], read: _Read) -> _ResidentBlock:
+        """Return the block. Raises Corrupted where the vectors are not what was written."""
+        norms = _checked_norms(vectors, self._spec, read)
+        codes = _Codes.of(vectors, self._spec, self._like)
+        if codes is not None:
+            self._like = codes.levels
+        return _ResidentBlock(Growing.of(vectors), None if norms is None else Growing.of(norms), codes)
+
+
+def _checked_norms(vectors: NDArray[np.generic], spec: VectorSpec, read: _Read) -> NDArray[np.float32] | None:
     check(vectors if len(read.rows) == len(vectors) else vectors[read.rows], read.slots, read.sums)
     return row_norms(vectors, spec)
 
@@ -187,7 +230,9 @@ def _blocks(
     for block in held.blocks:
         part = None if mask is None else mask[first : first + block.vectors.length]
         if part is None or part.any():
-            yield Block(first, block.vectors.view, None if block.norms is None else block.norms.view, part)
+            norms = None if block.norms is None else block.norms.view
+            codes = None if block.codes is None else block.codes.view
+            yield Block(first, block.vectors.view, norms, part, codes)
         first += block.vectors.length
     step = max(1, _STREAM_BYTES // spec.row_bytes)
     buffer = np.zeros((min(step, len(slot_map) - first), spec.width), spec.storage_dtype)

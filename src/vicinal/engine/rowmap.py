@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, cast
 
@@ -16,7 +17,7 @@ from vicinal.storage.schema import BLOCK_ROWS
 from vicinal.values import from_microseconds
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -107,18 +108,21 @@ def load_column(session: Session, collection: int, row_map: RowMap, path: Path) 
         blank = FieldColumn(row_map.numbers, Column.from_values([MISSING] * len(known)))
         return _patched(blank, session, collection, row_map, path, np.unique(known // BLOCK_ROWS).tolist())
     column = Column.from_values([])
-    for low, high in _spans(known):  # piece by piece, so that few Python objects live at once
-        column = column.extended(read_values(session, collection, low, high, path))
+    if len(known):
+        texts = rows.field_texts(session, collection, int(known[0]), int(known[-1]) + 1, path, _READ_ROWS)
+        for text in _read_ahead(texts) if len(known) > _READ_ROWS else texts:
+            column = column.extended(_parsed(text))  # piece by piece, so that few Python objects live at once
     _check_length(len(column), len(known))
     return FieldColumn(row_map.numbers, column)
 
 
-def _spans(numbers: NDArray[np.int64]) -> list[tuple[int, int]]:
-    """Cut ascending row numbers into ranges [low, high) of about `_READ_ROWS` rows."""
-    starts = numbers[::_READ_ROWS].tolist()
-    if not starts:
-        return []
-    return list(zip(starts, [*starts[1:], int(numbers[-1]) + 1], strict=True))
+def _read_ahead(texts: Iterator[str]) -> Iterator[str]:
+    """Yield the texts while another thread has SQLite make the next."""
+    with ThreadPoolExecutor(1, "vicinal-read") as beside:
+        coming = beside.submit(next, texts, None)
+        while (text := coming.result()) is not None:
+            coming = beside.submit(next, texts, None)
+            yield text
 
 
 def refresh_column(
@@ -171,8 +175,12 @@ def read_values(session: Session, collection: int, low: int, high: int, path: Pa
     texts = rows.field_texts(session, collection, low, high, path, _READ_ROWS)
     values: list[object] = []
     for text in texts:
-        values += cast("list[object]", json.loads(text, object_hook=_hook) if "{" in text else json.loads(text))
+        values += _parsed(text)
     return values
+
+
+def _parsed(text: str) -> list[object]:
+    return cast("list[object]", json.loads(text, object_hook=_hook) if "{" in text else json.loads(text))
 
 
 def _hook(found: dict[str, object]) -> object:

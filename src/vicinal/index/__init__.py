@@ -7,6 +7,7 @@ and `measure` tells what a depth is worth.
 """
 
 from vicinal.index.block import BLOCK_ROWS, Block, row_norms
+from vicinal.index.bytecodes import ByteCodes, Levels, Rounded, code_bytes
 from vicinal.index.candidates import Hits
 from vicinal.index.codebook import MIN_TRAINING_ROWS, TRAINING_ROWS, Bits, Codebook, scannable
 from vicinal.index.flat import search_flat
@@ -20,11 +21,15 @@ __all__ = [
     "TRAINING_ROWS",
     "Bits",
     "Block",
+    "ByteCodes",
     "CodeSegment",
     "Codebook",
     "Hits",
+    "Levels",
     "Measured",
+    "Rounded",
     "VectorsAt",
+    "code_bytes",
     "expected_recall",
     "measure",
     "rerank",

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
+    from vicinal.index.bytecodes import ByteCodes
     from vicinal.vectors import VectorSpec
 
-__all__ = ["BLOCK_ROWS", "Block", "row_norms"]
+__all__ = ["BLOCK_ROWS", "Block", "Fetch", "fetch_from", "row_norms"]
 
 BLOCK_ROWS = 65_536
 """Rows per block that searches like best; any number works."""
@@ -27,29 +31,46 @@ _CHUNK_ELEMENTS = 1 << 17
 class Block:
     """Rows `first`, `first + 1`, … of a field: vectors (n, width) and `row_norms` of them (n,).
 
-    `mask` (n,) is true for the rows that may be found; None lets all pass.
+    `mask` (n,) is true for the rows that may be found; None lets all pass. `codes` are optional:
+    L1 searches for one query are faster with them.
     """
 
     first: int
     vectors: NDArray[Any]
     norms: NDArray[np.float32] | None = None
     mask: NDArray[np.bool_] | None = None
+    codes: ByteCodes | None = None
+
+
+Fetch = Callable[["NDArray[np.int64]"], "NDArray[Any]"]
+"""Returns the vectors (n, width) at positions (n,)."""
+
+
+def fetch_from(blocks: Sequence[Block]) -> Fetch:
+    """Return what fetches vectors of these blocks, which come in ascending order."""
+    firsts = np.array([block.first for block in blocks], np.int64)
+
+    def fetch(positions: NDArray[np.int64]) -> NDArray[Any]:
+        number = np.searchsorted(firsts, positions, "right") - 1
+        vectors = np.empty((len(positions), *blocks[0].vectors.shape[1:]), blocks[0].vectors.dtype)
+        for each in np.unique(number).tolist():
+            mine = number == each
+            vectors[mine] = blocks[each].vectors[positions[mine] - blocks[each].first]
+        return vectors
+
+    return fetch
 
 
 def row_norms(vectors: NDArray[Any], spec: VectorSpec) -> NDArray[np.float32] | None:
     """Return what exact search needs per row (n,), or None where it needs nothing.
 
     cosine: inverse norm, NaN for rows too small or large for float32 products; dot: norm;
-    l2 over f32: half the squared norm, infinite when it overflows; l1 over f16 and i8: sum of the
-    elements. All are computed in float64 and rounded once. Cost: about 0.1 us per row of 256
+    l2 over f32: half the squared norm, infinite when it overflows; l1 over i8: sum of the elements.
+    All are computed in float64 and rounded once. Cost: about 0.1 us per row of 256
     dimensions, 4 bytes per row. The value of a row depends on that row alone, so a growing block
     may append the values of its new rows.
     """
-    wanted = spec.metric in ("cosine", "dot") or (spec.dtype, spec.metric) in (
-        ("f32", "l2"),
-        ("f16", "l1"),
-        ("i8", "l1"),
-    )
+    wanted = spec.metric in ("cosine", "dot") or (spec.dtype, spec.metric) in (("f32", "l2"), ("i8", "l1"))
     if not wanted:
         return None
     out = np.empty(len(vectors), np.float32)

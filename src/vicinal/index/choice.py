@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vicinal.index.block import Block
+from vicinal.index.block import Block, Fetch
 from vicinal.index.candidates import Candidates
 from vicinal.index.codes import Bits, Codes, MinimumL1
 from vicinal.index.kernels import DirectL1, DirectL2, Kernel, Products
 from vicinal.index.scratch import scratch
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from vicinal.vectors import VectorSpec
 
-__all__ = ["Passing", "Scan", "kernel_for", "passing_rows", "uses_products"]
+__all__ = ["GATHER_SHARE", "Passing", "Scan", "kernel_for", "kth_bound", "passing_rows", "uses_products"]
 
-_GATHER_SHARE = 0.1
+GATHER_SHARE = 0.1
 """Where a smaller share of the rows passes the mask, those rows are copied out and scanned alone."""
 _BATCH_DECODES = 8
 """From this many queries, decoding f16 and i8 rows for a matrix product is cheaper than scans."""
@@ -49,9 +52,8 @@ def kernel_for(queries: NDArray[Any], spec: VectorSpec) -> Kernel:
         return Bits(queries, spec)
     floats = queries.astype(np.float32)
     if spec.metric == "l1":
-        if spec.dtype == "f32" or not _fits_storage(queries, spec):
-            return DirectL1(floats, spec)
-        return MinimumL1(floats, spec)
+        by_minima = spec.dtype == "i8" and _fits_storage(queries, spec)
+        return MinimumL1(floats, spec) if by_minima else DirectL1(floats, spec)
     if not uses_products(queries, spec):
         return Codes(floats, spec)
     if spec.metric == "l2" and spec.dtype != "f32":
@@ -78,7 +80,7 @@ def passing_rows(span: Block) -> Passing | None:
         return None
     if count == len(mask):
         return Passing(span, None, None)
-    if count >= _GATHER_SHARE * len(mask):
+    if count >= GATHER_SHARE * len(mask):
         return Passing(span, mask, None)
     rows = np.flatnonzero(mask)
     norms = None if span.norms is None else span.norms[rows]
@@ -90,17 +92,23 @@ class Scan:
 
     __slots__ = ("_all_queries", "_queries", "candidates", "kernel")
 
-    def __init__(self, queries: NDArray[Any], spec: VectorSpec, k: int) -> None:
+    def __init__(self, queries: NDArray[Any], spec: VectorSpec, k: int, fetch: Fetch | None = None) -> None:
         self._queries = queries
         self.kernel: Kernel = kernel_for(queries, spec)
         self._all_queries = np.arange(len(queries))
-        self.candidates = Candidates(queries, spec, k)
+        self.candidates = Candidates(queries, spec, k, fetch)
 
     def span(self, span: Block) -> None:
         """Add the candidates of one stretch of rows."""
         passing = passing_rows(span)
         if passing is not None:
             self.choose(passing, self._run(passing.block))
+
+    def compare(self, block: Block, rows: NDArray[np.int64]) -> None:
+        """Add the candidates among few rows of a block."""
+        norms = None if block.norms is None else block.norms[rows]
+        part = Block(block.first, block.vectors[rows], norms)
+        self.choose(Passing(part, None, rows), self._run(part))
 
     def another_kernel(self) -> Kernel:
         """Return a kernel like the present one, for another thread."""
@@ -116,9 +124,28 @@ class Scan:
             return
         position = (row if passing.rows is None else passing.rows[row]) + block.first
         if len(query) <= self._few():
-            self.candidates.add_bounded(query, position, bounds, block.vectors[row])
+            self.candidates.add_bounded(query, position, bounds, block.vectors, row)
         else:
             self._compare(block, query, row, position)
+
+    def nearest_of(
+        self, blocks: Sequence[Block], raw: NDArray[np.float32], fetch: Fetch
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]] | None:
+        """Return positions and distances of the rows that may be among the nearest to one query.
+
+        raw: numbers (1, n) of all rows of the blocks. One choice for all costs less than one per block.
+        Returns None where the bounds leave too many rows: a choice per block has more ways to tell them apart.
+        """
+        norms = None
+        if self.candidates.spec.metric in ("dot", "l2") and blocks[0].norms is not None:  # whose bounds they widen
+            norms = np.concatenate([block.norms for block in blocks if block.norms is not None])
+        rows = np.flatnonzero(~(raw[0] > self._cuts(raw, norms, None)))  # a NaN has to stay
+        if len(rows) > self._few():
+            return None
+        starts = list(accumulate((len(block.vectors) for block in blocks[:-1]), initial=0))
+        shift = np.array([block.first - start for block, start in zip(blocks, starts, strict=True)])
+        positions = rows + shift[np.searchsorted(starts, rows, "right") - 1]
+        return positions, self.candidates.exact(rows, fetch(positions))
 
     def _few(self) -> int:
         return len(self._all_queries) * (8 * self.candidates.k + 256)
@@ -128,7 +155,7 @@ class Scan:
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], tuple[NDArray[np.float64], NDArray[np.float64]]]:
         """Return pairs (query number, row) that may be among the nearest, and their bounds."""
         while True:
-            query, row = self._below(raw, self._cuts(raw, span.norms, mask), mask)
+            query, row = _below(raw, self._cuts(raw, span.norms, mask), mask)
             bounds = self._bounds(raw, span.norms, query, row)
             few = len(query) <= self._few()
             if not few:
@@ -165,7 +192,7 @@ class Scan:
         # Infinite times zero, and infinite minus infinite: nothing is known, every row is kept.
         with np.errstate(invalid="ignore", over="ignore"):
             if fresh.any():
-                kth = _kth_bound(raw if fresh.all() else raw[fresh], self.candidates.k, mask)
+                kth = kth_bound(raw if fresh.all() else raw[fresh], self.candidates.k, mask)
                 value = kernel.offset[fresh] + kernel.scale[fresh] * kth
                 limit = limit.copy()
                 limit[fresh] = value + slack[fresh] + 2.0 * kernel.relative * np.abs(value)
@@ -177,19 +204,6 @@ class Scan:
         up = np.float32(np.inf)
         result: NDArray[np.float32] = np.nextafter(np.nextafter(cuts, up), up)
         return result
-
-    @staticmethod
-    def _below(
-        raw: NDArray[np.float32], cuts: NDArray[np.float32], mask: NDArray[np.bool_] | None
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        # Not "<=": an unknown value (NaN) has to stay.
-        above = raw > cuts[:, None]
-        keep = np.logical_not(above, out=above)
-        if mask is not None:
-            keep &= mask
-        # nonzero of one dimension is vectorised, that of two is not.
-        query, row = np.divmod(np.flatnonzero(keep), raw.shape[1])
-        return query, row
 
     def _bounds(
         self,
@@ -232,6 +246,20 @@ class Scan:
             self.candidates.add_exact(query[part], position[part], distance)
 
 
+def _below(
+    raw: NDArray[np.float32], cuts: NDArray[np.float32], mask: NDArray[np.bool_] | None
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return pairs (query number, row) of raw numbers that are not above the cuts."""
+    # Not "<=": an unknown value (NaN) has to stay.
+    above = raw > cuts[:, None]
+    keep = np.logical_not(above, out=above)
+    if mask is not None:
+        keep &= mask
+    # nonzero of one dimension is vectorised, that of two is not.
+    query, row = np.divmod(np.flatnonzero(keep), raw.shape[1])
+    return query, row
+
+
 def _largest(norms: NDArray[np.float32] | None) -> NDArray[np.float64]:
     """Return the largest finite norm, as an array that broadcasts."""
     if norms is None:
@@ -243,16 +271,17 @@ def _largest(norms: NDArray[np.float32] | None) -> NDArray[np.float64]:
     return np.array([largest])
 
 
-def _kth_bound(raw: NDArray[np.float32], k: int, mask: NDArray[np.bool_] | None) -> NDArray[np.float64]:
+def kth_bound(raw: NDArray[np.float32], k: int, mask: NDArray[np.bool_] | None) -> NDArray[np.float64]:
     """Return for each query a number that at least k rows do not exceed; inf if fewer pass."""
     n = raw.shape[1] if mask is None else int(np.count_nonzero(mask))
     if n <= k:
         return np.full(len(raw), np.inf)
     if mask is not None:
         raw = raw[:, mask]
-    groups = n // 16
+    size = max(16, n // 4096)
+    groups = n // size
     if groups >= 4 * k:
         # The k-th smallest of group minima belongs to k different rows.
-        raw = raw[:, : groups * 16].reshape(len(raw), 16, groups).min(axis=1)
+        raw = raw[:, : groups * size].reshape(len(raw), size, groups).min(axis=1)
     kth = np.partition(raw, k - 1, axis=1)[:, k - 1].astype(np.float64)
     return np.where(np.isnan(kth), np.inf, kth)

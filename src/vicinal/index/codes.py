@@ -1,9 +1,9 @@
 """Kernels that read f16, int8 and bit rows as they are stored, one query at a time.
 
 f16 and int8 rows are decoded in registers by faiss, so a scan costs the memory traffic of the
-small type. L1 has no such kernel; it becomes one through `sum |x - q| = sum x + sum q - 2 sum
-min(x, q)`: the minimum is one or two SIMD passes over integers, its sum an inner product with
-ones. Rows are taken in chunks whose working memory stays in the processor's caches.
+small type. L1 has no such kernel; over int8 it becomes one through `sum |x - q| = sum x + sum q -
+2 sum min(x, q)`: the minimum is a SIMD pass over integers, its sum an inner product with ones.
+Rows are taken in chunks whose working memory stays in the processor's caches.
 """
 
 from __future__ import annotations
@@ -110,82 +110,43 @@ class Codes:
 
 
 class MinimumL1:
-    """l1 over f16 and int8 rows; the queries are values of the stored type."""
+    """l1 over int8 rows; the queries are whole numbers of the same range."""
 
-    __slots__ = ("_dim", "_kind", "_lower", "_sums", "_upper", "offset", "relative", "scale")
+    __slots__ = ("_dim", "_queries", "_sums", "offset", "relative", "scale")
 
     def __init__(self, queries: NDArray[np.float32], spec: VectorSpec) -> None:
         self._dim = spec.dim
+        self._queries = queries.astype(np.int8)
         self.offset = queries.sum(axis=1, dtype=np.float64)
         self.scale = np.ones(len(queries))
-        # |min(x, q)| sums to at most the distance plus sum |q|; sums of int8 are exact.
+        # |min(x, q)| sums to at most the distance plus sum |q|.
         self._sums = np.abs(queries).sum(axis=1, dtype=np.float64)
         self.relative = 4.0 * gamma(spec.dim + 8)
-        self._upper: NDArray[np.uint16] | None = None
-        self._lower: NDArray[Any]
-        self._kind: np.dtype[Any]
-        if spec.dtype == "f16":
-            # Halves compare like their bits, taken as int16 where q >= 0 and as uint16 (which
-            # orders negative halves downwards, and after the positive ones) where q < 0. Each
-            # pass has a neutral element in the columns of the other.
-            self._kind = np.dtype(np.int16)
-            halves = (queries + 0.0).astype(np.float16)
-            negative = queries < 0
-            self._lower = np.where(negative, np.int16(0x7FFF), halves.view(np.int16))
-            self._upper = np.where(negative, halves.view(np.uint16), np.uint16(0))
-        else:
-            self._kind = np.dtype(np.int8)
-            self._lower = queries.astype(np.int8)
 
     def run(self, rows: NDArray[Any], norms: NDArray[np.float32] | None, out: NDArray[np.float32]) -> None:
         """Write `sum x - 2 sum min(x, q)` (nq, n)."""
         if norms is None:
-            raise ValueError("l1 over f16 and i8 needs row_norms")
+            raise ValueError("l1 over i8 needs row_norms")
         width = _padded(self._dim, native.ALIGNMENT)
-        code: native.CodeType = "i8" if self._upper is None else "f16"
-        ones = native.CodeScanner(code, np.ones(width, np.float32))
-        parts = _chunks(len(rows), width * self._kind.itemsize)
-        step = max(1, min(_PASS_BYTES // (width * self._kind.itemsize), len(rows)))
-        least = scratch("minimum", (parts[0].stop if parts else 0, width), self._kind)
-        for number, target in enumerate(out):
-            tiles = self._tiles(number, step)
+        ones = native.CodeScanner("i8", np.ones(width, np.float32))
+        parts = _chunks(len(rows), width)
+        step = max(1, min(_PASS_BYTES // width, len(rows)))
+        least = scratch("minimum", (parts[0].stop if parts else 0, width), np.int8)
+        tile = scratch("tile", (step, self._dim), np.int8)  # operands of one shape make one long SIMD loop
+        for query, target in zip(self._queries, out, strict=True):
+            tile[:] = query
             for part in parts:
                 count = part.stop - part.start
                 least[:, self._dim :] = 0
                 for start in range(0, count, step):
                     stop = min(start + step, count)
-                    here = slice(part.start + start, part.start + stop)
-                    self._minimum(rows[here], tiles, least[start:stop])
+                    here = rows[part.start + start : part.start + stop]
+                    np.minimum(here, tile[: len(here)], out=least[start:stop, : self._dim])
+                    codes = least[start:stop].view(np.uint8)
+                    np.bitwise_xor(codes, _SIGN, out=codes)
                 ones.scan(least[:count].view(np.uint8), target[part])
         out *= -2.0
         out += norms
-
-    def _tiles(self, number: int, step: int) -> tuple[NDArray[Any], NDArray[np.uint16] | None]:
-        # Operands of one shape make one long SIMD loop instead of one loop per row.
-        lower = scratch("lower", (step, self._dim), self._kind)
-        lower[:] = self._lower[number]
-        if self._upper is None:
-            return lower, None
-        upper = scratch("upper", (step, self._dim), np.uint16)
-        upper[:] = self._upper[number]
-        return lower, upper
-
-    def _minimum(
-        self,
-        rows: NDArray[Any],
-        tiles: tuple[NDArray[Any], NDArray[np.uint16] | None],
-        least: NDArray[Any],
-    ) -> None:
-        """Write min(x, q) of a few rows into `least` as the scanner reads them."""
-        lower, upper = tiles
-        numbers = least[:, : self._dim]
-        np.minimum(rows.view(self._kind), lower[: len(rows)], out=numbers)
-        if upper is None:
-            codes = least.view(np.uint8)
-            np.bitwise_xor(codes, _SIGN, out=codes)
-        else:
-            columns = numbers.view(np.uint16)
-            np.maximum(columns, upper[: len(rows)], out=columns)
 
     def slack(self, norms: NDArray[np.float64], queries: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return absolute bounds."""

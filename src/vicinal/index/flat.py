@@ -10,7 +10,6 @@ apart (a large offset common to all vectors), the rows that remain are compared 
 from __future__ import annotations
 
 import os
-from concurrent.futures import wait
 from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -18,15 +17,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vicinal.errors import InvalidInput
-from vicinal.index.block import Block
-from vicinal.index.choice import Passing, Scan, kernel_for, passing_rows, uses_products
-from vicinal.index.kernels import Products
+from vicinal.index.block import Block, Fetch, fetch_from
+from vicinal.index.choice import Passing, Scan, passing_rows, uses_products
+from vicinal.index.narrowing import narrow
 from vicinal.index.scratch import scratch
-from vicinal.index.workers import beside, share
+from vicinal.index.workers import share
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from concurrent.futures import Future
 
     from numpy.typing import NDArray
 
@@ -73,30 +71,32 @@ def search_flat(
         raise InvalidInput(f"expected queries of shape (n, {spec.width}), got {queries.shape}")
     if k <= 0 or not len(queries):
         return [(np.empty(0, np.int64), np.empty(0, np.float32)) for _ in queries]
-    workers, total = 1, 0
+    workers, total, fetch = 1, 0, None
     if not streamed:
         blocks = list(blocks)
+        fetch = fetch_from(blocks) if blocks else None
         total = sum(block.vectors.nbytes for block in blocks)
         workers = min(threads, max(1, total // _THREAD_BYTES))
     rows = max(1024, _scratch(queries) // len(queries))
-    if workers == 1:
-        scan = Scan(queries, spec, k)
+    scan = Scan(queries, spec, k, fetch)
+    if not streamed and len(queries) == 1 and spec.metric == "l1":
+        blocks = narrow(list(blocks), scan, workers)
+        workers = min(workers, max(1, sum(block.vectors.nbytes for block in blocks) // _THREAD_BYTES))
+    if fetch is not None and len(queries) == 1 and workers > 1:
+        return _one_query(list(blocks), scan, workers, fetch)
+    if workers == 1 or (_blas_threads() > 1 and uses_products(queries, spec)):
         for span in _spans(blocks, rows):
             scan.span(span)
         return scan.candidates.finish()
-    if len(queries) == 1:
-        return _one_query(list(blocks), Scan(queries, spec, k), workers)
-    if _blas_threads() > 1 and uses_products(queries, spec):
-        return _batch(_spans(blocks, rows), queries, spec, k)
     rows = min(rows, max(_THREAD_ROWS, -(-total // (spec.row_bytes * workers * 2))))
-    return _in_threads(_spans(blocks, rows), [Scan(queries, spec, k) for _ in range(workers)])
+    return _in_threads(_spans(blocks, rows), [scan, *(Scan(queries, spec, k, fetch) for _ in range(workers - 1))])
 
 
 def _scratch(queries: NDArray[Any]) -> int:
     return _SCRATCH_ELEMENTS * (1 if len(queries) == 1 else 2)
 
 
-def _one_query(blocks: list[Block], scan: Scan, workers: int) -> Hits:
+def _one_query(blocks: list[Block], scan: Scan, workers: int, fetch: Fetch) -> Hits:
     """Share the kernel's pass over the rows between threads; the calling one chooses the candidates."""
     kernels = [scan.kernel, *(scan.another_kernel() for _ in range(workers - 1))]
     at_once = max(1, _SCRATCH_ELEMENTS // max(1, *(len(block.vectors) for block in blocks)))
@@ -110,6 +110,12 @@ def _one_query(blocks: list[Block], scan: Scan, workers: int) -> Hits:
             _Run(block, kernels, numbers[:, low:high]) for block, (low, high) in zip(part, pairwise(ends), strict=True)
         ]
         share([call for run in runs for call in run.calls(piece)], workers)
+        found = None if any(block.mask is not None for block in part) else scan.nearest_of(part, numbers, fetch)
+        if found is not None:
+            if len(part) == len(blocks) and scan.candidates.empty:
+                return [scan.candidates.best(*found)]
+            scan.candidates.add_exact(np.zeros(len(found[0]), np.int64), *found)
+            continue
         for run in runs:
             if scan.kernel is not kernels[0]:  # changed for a better bound: these numbers are another kernel's
                 scan.span(run.block)
@@ -148,44 +154,6 @@ class _Run:
         block = self.block
         norms = None if block.norms is None else block.norms[part]
         self._kernels[worker].run(block.vectors[part], norms, self.raw[:, part])
-
-
-def _batch(spans: Iterator[Block], queries: NDArray[Any], spec: VectorSpec, k: int) -> Hits:
-    """Leave the products to a BLAS with threads of its own; the candidates of one are chosen during the next."""
-    kernel, scan = kernel_for(queries, spec), Scan(queries, spec, k)
-    buffers = [np.empty(0, np.float32), np.empty(0, np.float32)]
-
-    def product(passing: Passing, number: int) -> NDArray[np.float32]:
-        shape = (len(queries), len(passing.block.vectors))
-        if len(buffers[number]) < shape[0] * shape[1]:
-            buffers[number] = np.empty(shape[0] * shape[1], np.float32)
-        raw = buffers[number][: shape[0] * shape[1]].reshape(shape)
-        kernel.run(passing.block.vectors, passing.block.norms, raw)
-        return raw
-
-    before: tuple[Block, Passing, Future[NDArray[np.float32]]] | None = None
-    try:
-        for number, span in enumerate(spans):
-            passing = passing_rows(span)
-            if passing is None:
-                continue
-            coming = (span, passing, beside(partial(product, passing, number % 2)))
-            if before is not None:
-                _choose(scan, *before)
-            before = coming
-        if before is not None:
-            _choose(scan, *before)
-    finally:
-        if before is not None:
-            wait([before[2]])
-    return scan.candidates.finish()
-
-
-def _choose(scan: Scan, span: Block, passing: Passing, raw: Future[NDArray[np.float32]]) -> None:
-    if isinstance(scan.kernel, Products):
-        scan.choose(passing, raw.result())
-    else:  # changed for a better bound: these numbers are another kernel's
-        scan.span(span)
 
 
 def _in_threads(spans: Iterator[Block], scans: list[Scan]) -> Hits:

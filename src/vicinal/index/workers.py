@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import threading
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-__all__ = ["beside", "in_threads", "share"]
+__all__ = ["in_threads", "share"]
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -23,11 +23,6 @@ def _pool(threads: int) -> ThreadPoolExecutor:
 
 
 os.register_at_fork(after_in_child=_pool.cache_clear)
-
-
-def beside(work: Callable[[], Result]) -> Future[Result]:
-    """Begin `work` in another thread."""
-    return _pool(1).submit(work)
 
 
 def share(work: Iterable[Callable[[int], None]], threads: int) -> None:

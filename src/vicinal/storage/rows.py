@@ -168,6 +168,9 @@ def numbers(session: Session, collection: int, low: int = 0, high: int | None = 
     """Return the numbers of existing rows in [low, high), ascending. Cost: 0.05 µs per row without holes."""
     base = first_key(collection)
     keys = (base + low, last_key(collection) if high is None else base + high - 1)
+    first, last, n = _extent(session, keys)
+    if n == last - first + 1:  # no holes: to count rows is a quarter of the work of grouping them
+        return np.arange(first - base, last + 1 - base, dtype=np.int64)
     groups = session.connection.execute(
         f"select min(key), max(key), count(*) from vicinal_row where key between ? and ? group by key / {BLOCK_ROWS}",  # noqa: S608
         keys,
@@ -186,10 +189,20 @@ def numbers(session: Session, collection: int, low: int = 0, high: int | None = 
     return np.concatenate(parts) - base if parts else np.empty(0, np.int64)
 
 
+def _extent(session: Session, keys: tuple[int, int]) -> tuple[int, int, int]:
+    """Return the smallest and the largest key in a range, and how many there are; (0, -1, 0) for none."""
+    sql = (
+        "select (select min(key) from vicinal_row where key between ?1 and ?2),"
+        " (select max(key) from vicinal_row where key between ?1 and ?2),"
+        " (select count(*) from vicinal_row where key between ?1 and ?2)"
+    )
+    first, last, n = cast("tuple[int | None, int | None, int]", session.run(sql, keys)[0])
+    return (0, -1, 0) if first is None or last is None else (first, last, n)
+
+
 def count(session: Session, collection: int) -> int:
     """Return the number of rows, expired ones included."""
-    sql = "select count(*) from vicinal_row where key between ? and ?"
-    return cast("int", session.run(sql, (first_key(collection), last_key(collection)))[0][0])
+    return _extent(session, (first_key(collection), last_key(collection)))[2]
 
 
 def count_expired(session: Session, collection: int, now: int) -> int:
