@@ -100,7 +100,7 @@ class Candidates:
         self._waiting.append((query, position, *bounds, distance, row))
         self._n_waiting += len(query)
         # Rarely enough to be cheap, often enough for a tight threshold.
-        if 2 * self._n_waiting >= len(self.queries) * self.k or np.isinf(self.limit).any():
+        if self._n_waiting >= len(self.queries) * self.k or np.isinf(self.limit).any():
             self._tighten()
 
     def _tighten(self) -> None:

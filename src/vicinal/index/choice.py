@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,8 @@ __all__ = ["GATHER_SHARE", "Passing", "Scan", "kernel_for", "kth_bound", "passin
 
 GATHER_SHARE = 0.1
 """Where a smaller share of the rows passes the mask, those rows are copied out and scanned alone."""
+_INFINITY = np.float32(np.inf)
+_FLOAT32_MAX = float(np.finfo(np.float32).max)
 _BATCH_DECODES = 8
 """From this many queries, decoding f16 and i8 rows for a matrix product is cheaper than scans."""
 
@@ -112,8 +115,8 @@ class Scan:
 
     def another_kernel(self) -> Kernel:
         """Return a kernel like the present one, for another thread."""
-        if isinstance(self.kernel, DirectL2):
-            return DirectL2(self.candidates.queries.astype(np.float32), self.candidates.spec)
+        if isinstance(self.kernel, (Products, DirectL1, DirectL2)):  # which change nothing of their own as they run
+            return self.kernel
         return kernel_for(self._queries, self.candidates.spec)
 
     def choose(self, passing: Passing, raw: NDArray[np.float32]) -> None:
@@ -139,7 +142,7 @@ class Scan:
         norms = None
         if self.candidates.spec.metric in ("dot", "l2") and blocks[0].norms is not None:  # whose bounds they widen
             norms = np.concatenate([block.norms for block in blocks if block.norms is not None])
-        rows = np.flatnonzero(~(raw[0] > self._cuts(raw, norms, None)))  # a NaN has to stay
+        rows = np.flatnonzero(~(raw[0] > self._cut(raw, norms)))  # a NaN has to stay
         if len(rows) > self._few():
             return None
         starts = list(accumulate((len(block.vectors) for block in blocks[:-1]), initial=0))
@@ -201,9 +204,23 @@ class Scan:
             value = limit + slack + 2.0 * kernel.relative * np.abs(limit)
             cuts = ((value - kernel.offset) / kernel.scale).astype(np.float32)
         cuts[np.isnan(cuts)] = np.inf
-        up = np.float32(np.inf)
-        result: NDArray[np.float32] = np.nextafter(np.nextafter(cuts, up), up)
+        result: NDArray[np.float32] = np.nextafter(np.nextafter(cuts, _INFINITY), _INFINITY)
         return result
+
+    def _cut(self, raw: NDArray[np.float32], norms: NDArray[np.float32] | None) -> np.float32:
+        """Return what `_cuts` does, for one query and no mask: numbers cost less than arrays of one."""
+        kernel, limit = self.kernel, float(self.candidates.limit[0])
+        offset, scale = float(kernel.offset[0]), float(kernel.scale[0])
+        slack = float(kernel.slack(_largest(norms), self._all_queries)[0])
+        if math.isinf(limit):
+            value = offset + scale * float(kth_bound(raw, self.candidates.k, None)[0])
+            limit = value + slack + 2.0 * kernel.relative * abs(value)
+            limit += 2.0**-20 * abs(limit)
+        cut = (limit + slack + 2.0 * kernel.relative * abs(limit) - offset) / scale
+        if not cut < _FLOAT32_MAX:
+            return _INFINITY
+        above: np.float32 = np.nextafter(np.nextafter(np.float32(cut), _INFINITY), _INFINITY)
+        return above
 
     def _bounds(
         self,
