@@ -9,9 +9,11 @@ from dataclasses import asdict, dataclass, field
 class Explanation:
     """How a search was answered.
 
-    rows: live rows of the field. passing: those that match the filter and have not expired.
-    candidates: rows whose distance was computed. recall: of the answer, 1.0 where it is exact.
-    unknown_fields: fields of the filter that no row has. stages_ms: time per stage.
+    rejected: other plans, and the milliseconds expected of them. rows: live rows of the field.
+    passing: those that match the filter and have not expired. candidates: rows whose exact distance was
+    computed. recall: measured for such searches of this collection, 1.0 where the answer is exact, None
+    where nothing was measured yet. notes: what else the search met. unknown_fields: fields of the filter
+    that no row has. stages_ms: time per stage.
     """
 
     plan: str
@@ -19,7 +21,9 @@ class Explanation:
     passing: int
     candidates: int
     returned: int
-    recall: float
+    recall: float | None
+    rejected: dict[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
     where: str | None = None
     unknown_fields: tuple[str, ...] = ()
     streamed: bool = False
@@ -39,10 +43,14 @@ class Explanation:
         share = f" ({self.passing / self.rows:.2%})" if self.rows else ""
         lines.append(f"passing     {self.passing:,}{share}")
         lines += [f"warning     no row has the field {name!r}" for name in self.unknown_fields]
+        lines += [f"note        {note}" for note in self.notes]
+        if self.rejected:
+            others = ", ".join(f"{name} {expected:.2f} ms" for name, expected in self.rejected.items())
+            lines.append(f"rejected    {others}")
         lines += [
             f"candidates  {self.candidates:,}",
             f"returned    {self.returned:,}",
-            f"recall      {self.recall:.3f}",
+            "recall      " + ("not measured yet" if self.recall is None else f"{self.recall:.3f}"),
         ]
         total = sum(self.stages_ms.values())
         stages = ", ".join(f"{name} {spent:.2f}" for name, spent in self.stages_ms.items())

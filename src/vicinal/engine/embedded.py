@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import difflib
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from vicinal.backend import Capabilities, CollectionInfo, CollectionSpec, FieldSpec
 from vicinal.engine import maintenance, read, search, transfer, verify, write
+from vicinal.engine.coded import Coded
+from vicinal.engine.coder import Coder
 from vicinal.engine.maintainer import Maintainer
 from vicinal.engine.parts import Parts
-from vicinal.engine.resident import nbytes_of
+from vicinal.engine.resident import Resident
 from vicinal.engine.view import View
-from vicinal.errors import AlreadyExists, InvalidInput, NotFound, SpecMismatch, shorten
+from vicinal.errors import AlreadyExists, InvalidInput, NotFound, SpecMismatch, VicinalError, shorten
 from vicinal.report import Explanation
 from vicinal.storage import catalog
 from vicinal.storage.catalog import CollectionRecord, FieldRecord
@@ -36,6 +38,10 @@ if TYPE_CHECKING:
     from vicinal.values import Id
 
 
+_CODED_PER_WRITE: Final = 131_072
+"""Slots that one write may encode once it is durable."""
+
+
 class EmbeddedBackend:
     """Serves collections from one file; safe to share between threads and tasks."""
 
@@ -43,7 +49,8 @@ class EmbeddedBackend:
         self._pool = Pool(target, settings)
         self._settings = settings
         self._clock = clock
-        self._parts = Parts(settings.memory_budget, nbytes_of)
+        self._parts = Parts(settings.memory_budget, _nbytes_of)
+        self._coder = Coder(self._pool, self._parts, self._now, settings.threads)
         self._maintainer = Maintainer(self._pool, self._now, enabled=settings.maintenance)
 
     @property
@@ -53,7 +60,7 @@ class EmbeddedBackend:
             sql=True,
             text=False,
             exact=True,
-            measured_recall=False,
+            measured_recall=True,
             embeds=False,
             id_types=frozenset({"int", "str"}),
             dtypes=frozenset({"f32", "f16", "i8", "bit"}),
@@ -126,11 +133,19 @@ class EmbeddedBackend:
         with self._writing() as session:
             record, now = self._record(session, name, batch.collection), self._now()
             if mode == "add":
-                return write.add(session, record, batch, now=now)
-            if mode == "upsert":
-                return write.upsert(session, record, batch, now=now)
-            write.update(session, record, batch, now=now)
-            return batch.ids or []
+                ids = write.add(session, record, batch, now=now)
+            elif mode == "upsert":
+                ids = write.upsert(session, record, batch, now=now)
+            else:
+                write.update(session, record, batch, now=now)
+                ids = batch.ids or []
+        self._code(name)
+        return ids
+
+    def _code(self, name: str) -> None:
+        """Encode what was written, now that it is durable; what fails here is left to maintenance."""
+        with suppress(VicinalError):
+            self._coder.settle(name, _CODED_PER_WRITE)
 
     def patch(
         self,
@@ -198,12 +213,14 @@ class EmbeddedBackend:
             entry, trace = _field(view.record, request.using), search.Trace()
             hits = search.search(view, entry, request, self._settings.threads, trace)
             return Explanation(
-                plan=f"exact scan of {entry.name!r} ({entry.dtype}, {entry.metric})",
+                plan=f"{trace.plan} of {entry.name!r} ({entry.dtype}, {entry.metric})",
+                rejected=trace.rejected,
                 rows=trace.rows_live,
                 passing=trace.rows_passing,
-                candidates=trace.rows_passing,
+                candidates=trace.candidates,
                 returned=sum(map(len, hits)),
-                recall=1.0,
+                recall=trace.recall,
+                notes=tuple(trace.notes),
                 where=None if request.where is None else str(request.where),
                 unknown_fields=tuple(view.unknown_fields(request.where)),
                 streamed=trace.streamed,
@@ -252,6 +269,11 @@ class EmbeddedBackend:
     def close(self) -> None:
         self._pool.close()
         self._maintainer.stop()
+
+
+def _nbytes_of(value: object) -> int:
+    """Return the bytes a part counts against the memory budget: vectors and codes do, all else is small."""
+    return value.nbytes if isinstance(value, (Resident, Coded)) else 0
 
 
 def _not_found(name: str, known: list[str]) -> str:

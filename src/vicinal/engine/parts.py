@@ -75,6 +75,12 @@ class Parts:
                 self._share(whole_key, part)
             return cast("T", part.value)
 
+    def peek(self, record: CollectionRecord, key: Hashable) -> object | None:
+        """Return what is shared under a key at any version, None where nothing is."""
+        with self._guard:
+            part = self._shared.get((record.id, key))
+            return None if part is None else part.value
+
     def replace(self, session: Session, record: CollectionRecord, key: Hashable, value: object) -> None:
         """Store a better value of equal content (more of it loaded)."""
         part = _Part(record.version, record.stamp, value)

@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vicinal.engine import resident
+from vicinal.engine import planner, resident
+from vicinal.engine.approximate import CodeSearch, Field, Nearest
+from vicinal.engine.calibration import recall_of
+from vicinal.engine.coded import Coded, Unusable, coded
 from vicinal.engine.read import expiries_of, metadata_of, spec_of, vectors_of
-from vicinal.index import search_flat
+from vicinal.index import rerank, search_flat
 from vicinal.results import BatchHits, Hits
 from vicinal.storage import rows
 from vicinal.vectors import scores
@@ -32,9 +35,14 @@ class Trace:
     """What a search did, for `explain`; times in milliseconds."""
 
     stages_ms: dict[str, float] = field(default_factory=dict)
+    plan: str = "exact scan"
+    rejected: dict[str, float] = field(default_factory=dict)
     rows_live: int = 0
     rows_passing: int = 0
+    candidates: int = 0
+    recall: float | None = 1.0
     streamed: bool = False
+    notes: list[str] = field(default_factory=list)
     _clock: Callable[[], float] = time.perf_counter
     _last: float = field(default_factory=time.perf_counter)
 
@@ -43,10 +51,6 @@ class Trace:
         now = self._clock()
         self.stages_ms[name] = (now - self._last) * 1000
         self._last = now
-
-
-_Nearest = tuple["NDArray[np.int64]", "NDArray[np.float32]"]
-"""Row numbers and distances of the answer to one query, best first, ties by id."""
 
 
 def search(view: View, entry: FieldRecord, request: SearchRequest, threads: int, trace: Trace) -> list[Hits]:
@@ -89,7 +93,8 @@ def search_arrays(view: View, entry: FieldRecord, request: SearchRequest, thread
     return BatchHits(ids, distances, scored)
 
 
-def _nearest(view: View, entry: FieldRecord, request: SearchRequest, threads: int, trace: Trace) -> list[_Nearest]:
+def _nearest(view: View, entry: FieldRecord, request: SearchRequest, threads: int, trace: Trace) -> list[Nearest]:
+    """Return row numbers and distances of the answers, best first, ties by id."""
     spec, queries = spec_of(entry), request.vectors
     if spec is None or queries is None:  # nothing was ever added
         empty = np.empty(0, np.int64), np.empty(0, np.float32)
@@ -98,16 +103,63 @@ def _nearest(view: View, entry: FieldRecord, request: SearchRequest, threads: in
     trace.stage("snapshot")
     mask = view.passing_slots(entry, request.where)
     trace.rows_live = slot_map.n_live
-    trace.rows_passing = slot_map.n_live if mask is None else int(np.count_nonzero(mask))
+    trace.candidates = trace.rows_passing = slot_map.n_live if mask is None else int(np.count_nonzero(mask))
     trace.stage("filter")
-    scanned, trace.streamed = resident.blocks(view, entry, spec, slot_map, mask)
-    answers = search_flat(scanned, queries, spec, request.k, threads=threads, streamed=trace.streamed)
+    field = Field(view, entry, spec, slot_map, mask, request.where is not None, threads)
+    answers = _planned(field, request, queries, trace)
     trace.stage("scan")
     numbers = slot_map.rows.view
     return [_ordered(view, numbers[positions], distances, request.k) for positions, distances in answers]
 
 
-def _ordered(view: View, numbers: NDArray[np.int64], distances: NDArray[np.float32], k: int) -> _Nearest:
+def _planned(field: Field, request: SearchRequest, queries: NDArray[np.generic], trace: Trace) -> list[Nearest]:
+    """Return positions and distances by the cheapest way that meets the request."""
+    found = None if request.exact else coded(field.view, field.entry, field.spec, field.slot_map, field.threads)
+    if isinstance(found, Unusable):
+        trace.notes.append(f"codes cannot be used and will be made anew: {found.reason}")
+        found = None
+    situation = planner.Situation(
+        rows=len(field.slot_map),
+        passing=trace.rows_passing,
+        filtered=field.filtered,
+        queries=len(queries),
+        k=request.k,
+        recall=request.recall,
+        exact=request.exact,
+        in_memory=resident.held_length(field.view, field.entry) >= len(field.slot_map),
+    )
+    plan = planner.choose(situation, field.spec, found)
+    trace.plan, trace.rejected = plan.way, plan.rejected
+    if plan.way == "exact over the few that pass" and field.mask is not None:
+        fetch = resident.Fetcher(field.view, field.entry, field.spec, field.slot_map)
+        return [rerank(queries[0], np.flatnonzero(field.mask), fetch, field.spec, request.k)]
+    if plan.way == "code scan" and found is not None:
+        answers = _by_codes(field, found, request, queries, plan.depth, trace)
+        if answers is not None:
+            return answers
+        trace.plan = "exact scan (the filter excludes what is near)"
+    blocks, trace.streamed = resident.blocks(field.view, field.entry, field.spec, field.slot_map, field.mask)
+    return search_flat(blocks, queries, field.spec, request.k, threads=field.threads, streamed=trace.streamed)
+
+
+def _by_codes(
+    field: Field, found: Coded, request: SearchRequest, queries: NDArray[np.generic], depth: int, trace: Trace
+) -> list[Nearest] | None:
+    trace.recall = recall_of(depth, request.k, found.calibration)
+    trace.plan += f", {found.bits} bit per dimension, {depth} candidates,"
+    search = CodeSearch(field, found)
+    if len(queries) > 1:
+        answers, trace.candidates = search.several(queries, request.k, depth)
+        return answers
+    answer = search.one(queries[0], request.k, depth)
+    if answer is None:
+        trace.recall = 1.0
+        return None
+    trace.candidates = answer[1]
+    return [answer[0]]
+
+
+def _ordered(view: View, numbers: NDArray[np.int64], distances: NDArray[np.float32], k: int) -> Nearest:
     """Order ties by id, and cut to k."""
     if not (distances[1:] == distances[:-1]).any():
         return numbers[:k], distances[:k]

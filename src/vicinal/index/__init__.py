@@ -6,7 +6,7 @@ scan finds candidates by short codes (`Codebook`, `CodeSegment`), `rerank` compa
 and `measure` tells what a depth is worth.
 """
 
-from vicinal.index.block import BLOCK_ROWS, Block, row_norms
+from vicinal.index.block import BLOCK_ROWS, Block, fetch_from, row_norms
 from vicinal.index.bytecodes import ByteCodes, Levels, Rounded, code_bytes
 from vicinal.index.candidates import Hits
 from vicinal.index.codebook import MIN_TRAINING_ROWS, TRAINING_ROWS, Bits, Codebook, scannable
@@ -14,6 +14,7 @@ from vicinal.index.flat import search_flat
 from vicinal.index.recall import Measured, expected_recall, measure
 from vicinal.index.reranking import VectorsAt, rerank
 from vicinal.index.scan import CodeSegment, scan_segments, scan_segments_batch
+from vicinal.index.workers import in_threads
 
 __all__ = [
     "BLOCK_ROWS",
@@ -31,6 +32,8 @@ __all__ = [
     "VectorsAt",
     "code_bytes",
     "expected_recall",
+    "fetch_from",
+    "in_threads",
     "measure",
     "rerank",
     "row_norms",

@@ -28,6 +28,9 @@ class FieldRecord:
     floor: int
     ordinal: int
     """Its place in a row's `slots`."""
+    codebook: int | None = None
+    covered: int = 0
+    """Live slots below it have codes of `codebook`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +64,8 @@ def _spec_of(record: CollectionRecord) -> str:
 
 _SELECT = """
     select c.id, c.name, c.spec, c.version, c.stamp, c.next_row,
-           f.id, f.name, f.dim, f.dtype, f.metric, f.next_slot, f.floor
+           f.id, f.name, f.dim, f.dtype, f.metric, f.next_slot, f.floor,
+           f.codebook, f.covered
     from vicinal_collection c left join vicinal_field f on f.collection = c.id
     where c.name = ? order by f.id"""
 
@@ -93,6 +97,8 @@ def _read(session: Session, name: str) -> CollectionRecord | None:
             metric=cast("str", row[10]),
             next_slot=cast("int", row[11]),
             floor=cast("int", row[12]),
+            codebook=cast("int | None", row[13]),
+            covered=cast("int", row[14]),
             ordinal=ordinal,
         )
         for ordinal, row in enumerate(rows)
@@ -151,8 +157,8 @@ def save(session: Session, record: CollectionRecord) -> CollectionRecord:
     )
     for entry in saved.fields:
         session.run(
-            "update vicinal_field set dim=?, next_slot=?, floor=? where id=?",
-            (entry.dim, entry.next_slot, entry.floor, entry.id),
+            "update vicinal_field set dim=?, next_slot=?, floor=?, codebook=?, covered=? where id=?",
+            (entry.dim, entry.next_slot, entry.floor, entry.codebook, entry.covered, entry.id),
         )
     session.stamps[saved.id] = saved.stamp
     return saved
@@ -165,6 +171,8 @@ def rename(session: Session, record: CollectionRecord, name: str) -> None:
 
 def forget(session: Session, record: CollectionRecord) -> None:
     """Remove a collection from the catalog; `orphans` finds its rows and vectors afterwards."""
+    for entry in record.fields:
+        session.run("delete from vicinal_codebook where field = ?", (entry.id,))
     session.run("delete from vicinal_field where collection = ?", (record.id,))
     session.run("delete from vicinal_collection where id = ?", (record.id,))
     session.private.pop(record.id, None)
@@ -174,6 +182,7 @@ def forget(session: Session, record: CollectionRecord) -> None:
 _OWNERS: Final = (
     ("vicinal_vector", "vicinal_field"),
     ("vicinal_chunk", "vicinal_field"),
+    ("vicinal_code", "vicinal_codebook"),
     ("vicinal_row", "vicinal_collection"),
     ("vicinal_block", "vicinal_collection"),
 )

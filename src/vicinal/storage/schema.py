@@ -11,7 +11,8 @@ of a vector field, lie side by side in the B-tree and are read as one range.
 `vicinal_collection`   name, specification, `version` (+1 per change), `stamp` (random, new
                        with each change: equal stamps mean equal content), `next_row`
 `vicinal_field`        vector fields: type, `next_slot`, and `floor`: the version below which
-                       a reader cannot catch up by changes and loads anew
+                       a reader cannot catch up by changes and loads anew; the codebook that
+                       searches use, and `covered`: all live slots below it are coded
 `vicinal_row`          key = collection << 40 | row; id, metadata (JSON), document, expiry
                        (UTC microseconds), slots (little-endian int64 per field, -1 = none)
 `vicinal_block`        the version at which a block of `BLOCK_ROWS` rows last changed
@@ -20,6 +21,9 @@ of a vector field, lie side by side in the B-tree and are read as one range.
                        (uint32). Rows and live bits are derived from `vicinal_row`, kept for fast
                        loading, and rebuilt by `repair`. Capacity 0: the chunk was dropped
 `vicinal_vector`       the vectors of a chunk, as given, in the field's storage type
+`vicinal_codebook`     how a field's vectors are coded for approximate search: arrays with a digest,
+                       and what was measured of their recall. Derived: may go at any time
+`vicinal_code`         key = codebook << 40 | first slot; the codes of `count` slots, with a digest
 `vicinal_meta`         the format's version and the file's settings
 =====================  ====================================================================
 
@@ -59,6 +63,8 @@ _FORMAT_1: Final = (
         metric text not null,
         next_slot integer not null,
         floor integer not null,
+        codebook integer,
+        covered integer not null default 0,
         unique(collection, name))""",
     """create table vicinal_row(
         key integer primary key,
@@ -91,6 +97,18 @@ _FORMAT_1: Final = (
         where alive * 5 < count * 4""",
     """create table vicinal_vector(
         key integer primary key, data blob not null)""",
+    """create table vicinal_codebook(
+        id integer primary key autoincrement,
+        field integer not null,
+        spec text not null,
+        data blob not null,
+        digest blob not null)""",
+    "create index vicinal_codebook_field on vicinal_codebook(field)",
+    """create table vicinal_code(
+        key integer primary key,
+        count integer not null,
+        data blob not null,
+        digest blob not null)""",
 )
 
 MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (_FORMAT_1,)

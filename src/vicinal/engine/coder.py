@@ -1,0 +1,216 @@
+"""Keeps codes in step with vectors: trains codebooks, encodes what has no code, replaces what no longer suits.
+
+Nothing here is needed for right answers: rows without a code are compared exactly. Every step reads and
+computes under a snapshot, without a lock, and publishes in one small transaction that checks that what
+it started from still stands. A step cut short leaves pieces that the next one continues or removes.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from vicinal.engine import resident
+from vicinal.engine.coded import Unusable
+from vicinal.engine.read import spec_of
+from vicinal.engine.view import View
+from vicinal.errors import Corrupted
+from vicinal.index import TRAINING_ROWS, Bits, Codebook, scannable
+from vicinal.storage import catalog, codes
+from vicinal.storage.chunks import Reader
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from vicinal.engine.parts import Parts
+    from vicinal.storage.catalog import CollectionRecord, FieldRecord
+    from vicinal.storage.pool import Pool
+    from vicinal.storage.session import Session
+    from vicinal.vectors import VectorSpec
+
+MIN_ROWS: Final = 16_384
+"""From so many rows on a field gets codes; below, an exact scan is as fast."""
+_TAIL_SLOTS: Final = 4096
+"""So many slots without codes are encoded; fewer are compared exactly by each search."""
+_STEP_SLOTS: Final = 32_768
+_COARSE_FROM: Final = 300_000
+"""From so many rows on, one bit per dimension serves better than two."""
+_FINE_UNTIL: Final = 100_000
+
+
+class Coder:
+    """Brings the codes of collections up to date, one step at a time; safe to share between threads."""
+
+    def __init__(self, pool: Pool, parts: Parts, now: Callable[[], int], threads: int) -> None:
+        self._pool = pool
+        self._parts = parts
+        self._now = now
+        self._threads = threads
+        self._busy = threading.Lock()
+        self._codebooks: dict[int, Codebook] = {}
+
+    def settle(self, name: str, most_slots: int) -> bool:
+        """Work on one collection until its codes are up to date or `most_slots` were encoded; whether more is left.
+
+        Does nothing while another thread is at it, or inside a transaction.
+        """
+        if self._pool.in_transaction or not self._busy.acquire(blocking=False):
+            return False
+        try:
+            done = 0
+            while done < most_slots:
+                encoded = self._step(name)
+                if encoded is None:
+                    return False
+                done += encoded
+            return True
+        finally:
+            self._busy.release()
+
+    def _step(self, name: str) -> int | None:
+        """Do one piece of work; return how many slots it encoded, None where there is nothing to do."""
+        with self._pool.reader() as session, session.reading():
+            record = catalog.find(session, name)
+            if record is None:
+                return None
+            view = View(session, record, self._parts, self._now())
+            for entry in record.fields:
+                spec = spec_of(entry)
+                if spec is None or not scannable(spec) or max(entry.next_slot, entry.covered) < MIN_ROWS:
+                    continue
+                work = self._next(view, entry, spec)
+                if work is not None:
+                    break
+            else:
+                return None
+        return work()
+
+    def _next(self, view: View, entry: FieldRecord, spec: VectorSpec) -> Callable[[], int] | None:
+        """Return what publishes the next step of a field, computed now; None where there is nothing to do."""
+        session, record = view.session, view.record
+        seen = self._parts.peek(record, ("codes", entry.id))
+        if isinstance(seen, Unusable) and seen.identity == entry.codebook:
+            return lambda: self._forget(record, entry)
+        staged = [each for each in codes.codebook_ids(session, entry.id) if each != entry.codebook]
+        if entry.codebook is not None and not staged:
+            if _bits_for(entry.next_slot, self._bits(session, entry)) == self._bits(session, entry):
+                if entry.next_slot - entry.covered < _TAIL_SLOTS:
+                    return None
+                return self._encoded(view, entry, spec, entry.codebook, entry.covered)
+        elif staged:
+            return self._encoded(view, entry, spec, staged[-1], codes.coded_until(session, staged[-1]))
+        return self._trained(view, entry, spec)
+
+    def _bits(self, session: Session, entry: FieldRecord) -> int | None:
+        try:
+            return int(codes.describe_codebook(session, entry.codebook or 0)["bits"])
+        except (Corrupted, KeyError, TypeError, ValueError):
+            return None
+
+    def _trained(self, view: View, entry: FieldRecord, spec: VectorSpec) -> Callable[[], int] | None:
+        slot_map = view.slots(entry)
+        if slot_map.n_live < MIN_ROWS // 2:
+            return None
+        positions = np.flatnonzero(slot_map.live)
+        chosen = np.random.default_rng(len(positions)).permutation(positions)[:TRAINING_ROWS]
+        with Reader(view.session, entry.id, spec) as reader:
+            sample = reader.at(slot_map.slots.view[np.sort(chosen)])
+        bits = _bits_for(entry.next_slot, None)
+        codebook = Codebook.train(sample, spec, bits)
+        described = {"bits": bits, "rows": slot_map.n_live}
+
+        def publish() -> int:
+            with self._pool.writer() as session, session.writing():
+                current = _current(session, view.record, entry)
+                known = codes.codebook_ids(session, entry.id)
+                if current is not None and all(each == current[1].codebook for each in known):
+                    identity = codes.add_codebook(session, entry.id, described, codebook.arrays())
+                    self._codebooks = {identity: codebook}
+            return 0
+
+        return publish
+
+    def _encoded(
+        self, view: View, entry: FieldRecord, spec: VectorSpec, identity: int, start: int
+    ) -> Callable[[], int]:
+        try:
+            codebook = self._codebook(view.session, entry, spec, identity)
+        except Corrupted:
+            return lambda: self._forget(view.record, entry)
+        end = min(entry.next_slot, start + _STEP_SLOTS)
+        found = self._codes_of(view, entry, spec, codebook, start, end)
+
+        def publish() -> int:
+            with self._pool.writer() as session, session.writing():
+                current = _current(session, view.record, entry)
+                stands = identity in codes.codebook_ids(session, entry.id)
+                if current is None or not stands:
+                    return end - start
+                record, now = current
+                used = now.codebook == identity
+                if start != (now.covered if used else codes.coded_until(session, identity)):
+                    return end - start
+                codes.add_codes(session, identity, start, found)
+                if used or now.codebook is None or end >= now.next_slot - _TAIL_SLOTS:
+                    if not used and now.codebook is not None:
+                        codes.drop_codebook(session, now.codebook)
+                    _save(session, record, replace(now, codebook=identity, covered=end))
+            return end - start
+
+        return publish
+
+    def _codebook(self, session: Session, entry: FieldRecord, spec: VectorSpec, identity: int) -> Codebook:
+        known = self._codebooks.get(identity)
+        if known is None:
+            known = Codebook.from_arrays(spec, codes.codebook(session, entry.id, identity).arrays)
+            self._codebooks = {identity: known}
+        return known
+
+    def _codes_of(
+        self, view: View, entry: FieldRecord, spec: VectorSpec, codebook: Codebook, start: int, end: int
+    ) -> NDArray[np.uint8]:
+        """Return the codes (end - start, width) of slots; those of dead ones are zeros."""
+        slot_map = view.slots(entry)
+        low, high = (int(at) for at in np.searchsorted(slot_map.slots.view, (start, end)))
+        found = np.zeros((end - start, codebook.code_bytes), np.uint8)
+        if low < high:
+            slots, vectors = resident.read_live(view, entry, spec, slot_map, slice(low, high))
+            if len(slots):
+                found[slots - start] = codebook.encode(vectors, threads=self._threads)
+        return found
+
+    def _forget(self, record: CollectionRecord, entry: FieldRecord) -> int:
+        """Drop the codes of a field, to be made anew."""
+        with self._pool.writer() as session, session.writing():
+            current = _current(session, record, entry)
+            if current is not None:
+                for identity in codes.codebook_ids(session, entry.id):
+                    codes.drop_codebook(session, identity)
+                _save(session, current[0], replace(current[1], codebook=None, covered=0))
+        return 0
+
+
+def _bits_for(n: int, now: int | None) -> Bits:
+    if now == 1 and n >= _FINE_UNTIL:
+        return 1
+    return 1 if n >= _COARSE_FROM else 2
+
+
+def _current(
+    session: Session, record: CollectionRecord, entry: FieldRecord
+) -> tuple[CollectionRecord, FieldRecord] | None:
+    """Return the collection and the field as they are now; None where they are gone."""
+    found = catalog.find(session, record.name)
+    if found is None or found.id != record.id:
+        return None
+    return next(((found, each) for each in found.fields if each.id == entry.id), None)
+
+
+def _save(session: Session, record: CollectionRecord, entry: FieldRecord) -> None:
+    fields = tuple(entry if each.id == entry.id else each for each in record.fields)
+    catalog.save(session, replace(record, fields=fields))
