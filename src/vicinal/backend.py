@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
+    import numpy as np
+    from numpy.typing import NDArray
+
     from vicinal.batch import Batch
     from vicinal.filters import Node
     from vicinal.report import Explanation, Report
@@ -146,6 +149,10 @@ class Backend(Protocol):
 
     def search_arrays(self, name: str, request: SearchRequest) -> BatchHits:
         """Return ids, distances and scores as arrays (n, k), padded."""
+        ...
+
+    def sample(self, name: str, field: str, n: int) -> tuple[list[Id], NDArray[np.generic]]:
+        """Return the ids and the vectors (up to n, width) of rows chosen at random, always the same."""
         ...
 
     def explain(self, name: str, request: SearchRequest) -> Explanation:

@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sized
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from vicinal import intake, paging
 from vicinal.encoder import Encoder
 from vicinal.errors import InvalidInput, NotFound, shorten
 from vicinal.filters import parse_filter
 from vicinal.intake import Columns
-from vicinal.request import GetRequest, SearchRequest, check_count, check_include, check_order
-from vicinal.settings import MAX_QUERIES
+from vicinal.request import GetRequest, check_count, check_include, check_order
+from vicinal.searching import Searching
 from vicinal.values import check_distinct_ids, check_id, encode_metadata
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from datetime import datetime
 
-    import numpy as np
     from numpy.typing import ArrayLike, NDArray
 
     from vicinal.backend import Backend, CollectionInfo, WriteMode
     from vicinal.embedding import Embedder
     from vicinal.filters import Expression, Node
-    from vicinal.report import Explanation
     from vicinal.request import Include
-    from vicinal.results import BatchHits, Hits, Row, Rows
+    from vicinal.results import Row, Rows
     from vicinal.values import Id
 
     Where = str | Mapping[str, object] | Expression | Node | None
@@ -35,21 +33,14 @@ if TYPE_CHECKING:
 _EMBED_AT_ONCE = 1024
 
 
-class Collection:
+class Collection(Searching):
     """One collection of a database; cheap to make, safe to share between threads."""
 
     def __init__(
         self, backend: Backend, info: CollectionInfo, embedder: Embedder | None, clock: Callable[[], float]
     ) -> None:
-        self._backend = backend
-        self._info = info
-        self._encoder = Encoder(info, embedder)
+        super().__init__(backend, info, Encoder(info, embedder))
         self._clock = clock
-
-    @property
-    def name(self) -> str:
-        """The name it was opened under."""
-        return self._info.name
 
     def info(self) -> dict[str, object]:
         """Return its specification and size: rows, fields, embedder, id_type, version."""
@@ -270,126 +261,3 @@ class Collection:
         size = check_count(batch_size, "batch_size", 1)
         pages = paging.pages(self._backend, self.name, parse_filter(where), size, check_include(include))
         return paging.in_snapshot(self._backend, pages) if snapshot else pages
-
-    def search(  # noqa: PLR0913 - independent options of one request
-        self,
-        query: Query | None = None,
-        *,
-        vector: ArrayLike | bytes | None = None,
-        text: str | None = None,
-        k: int = 10,
-        where: Where = None,
-        mode: str = "auto",
-        recall: float = 0.95,
-        exact: bool = False,
-        include: Iterable[Include] = ("document", "metadata"),
-        using: str | None = None,
-    ) -> Hits:
-        """Return the k rows nearest to a text or a vector that pass the filter, best first.
-
-        query: a text (embedded by the collection's embedder) or a vector; `text=` and `vector=` name them.
-        where: SQL text, a dict, or an `F` expression; min(k, passing) rows come back.
-        recall: share of the true nearest rows to find at least; `exact=True` for all of them.
-        include: of "document", "metadata", "vector" and "expires". using: the vector field, where there are several.
-
-        Ties come in the order of their ids.
-        """
-        if isinstance(query, (list, tuple)) and query and isinstance(query[0], str):
-            message = "search takes one query; for several use search_batch"
-            raise InvalidInput(message)
-        request = SearchRequest.checked(
-            vectors=self._query(query, text, vector, using),
-            collection=self._info.identity,
-            k=k,
-            where=where,
-            mode=mode,
-            recall=recall,
-            exact=exact,
-            include=include,
-            using=using,
-        )
-        return self._backend.search(self.name, request)[0]
-
-    def search_batch(  # noqa: PLR0913 - as `search`
-        self,
-        queries: Sequence[str] | ArrayLike,
-        *,
-        k: int = 10,
-        where: Where = None,
-        mode: str = "auto",
-        recall: float = 0.95,
-        exact: bool = False,
-        include: Iterable[Include] = ("document", "metadata"),
-        using: str | None = None,
-        arrays: bool = False,
-    ) -> list[Hits] | BatchHits:
-        """Answer several texts, or vectors (n, dim), at once: a list of `Hits`, or arrays of shape (n, k)."""
-        if isinstance(queries, (str, bytes)):
-            message = "search_batch takes several queries: a list of texts or vectors; for one use search"
-            raise InvalidInput(message)
-        if isinstance(queries, Sized) and len(queries) > MAX_QUERIES:
-            message = f"search_batch takes up to {MAX_QUERIES:,} queries at once, not {len(queries):,}"
-            raise InvalidInput(message)
-        texts = isinstance(queries, (list, tuple)) and bool(queries) and isinstance(queries[0], str)
-        vectors: object = self._encoder.texts(cast("Sequence[str]", queries)) if texts else queries
-        request = SearchRequest.checked(
-            vectors=self._encoder.queries(self._current_info(), vectors, using, batch=True),
-            collection=self._info.identity,
-            k=k,
-            where=where,
-            mode=mode,
-            recall=recall,
-            exact=exact,
-            include=() if arrays else include,
-            using=using,
-        )
-        if arrays:
-            return self._backend.search_arrays(self.name, request)
-        return self._backend.search(self.name, request)
-
-    def explain(  # noqa: PLR0913 - as `search`
-        self,
-        query: Query | None = None,
-        *,
-        vector: ArrayLike | bytes | None = None,
-        text: str | None = None,
-        k: int = 10,
-        where: Where = None,
-        mode: str = "auto",
-        recall: float = 0.95,
-        exact: bool = False,
-        include: Iterable[Include] = ("document", "metadata"),
-        using: str | None = None,
-    ) -> Explanation:
-        """Run a search and return how it was answered: plan, rows passing, candidates, recall, times."""
-        request = SearchRequest.checked(
-            vectors=self._query(query, text, vector, using),
-            collection=self._info.identity,
-            k=k,
-            where=where,
-            mode=mode,
-            recall=recall,
-            exact=exact,
-            include=include,
-            using=using,
-        )
-        return self._backend.explain(self.name, request)
-
-    def _query(self, query: object, text: object, vector: object, using: str | None) -> NDArray[np.generic]:
-        """Return the one query, given as a text or as a vector, as (1, width)."""
-        given = [value for value in (query, text, vector) if value is not None]
-        if len(given) != 1:
-            message = "give one query: a text or a vector" if not given else "give either a text or a vector, once"
-            raise InvalidInput(message)
-        if text is not None and not isinstance(text, str):
-            message = f"text is a str, not {shorten(text)}"
-            raise InvalidInput(message)
-        if isinstance(given[0], str) and vector is None:
-            return self._encoder.queries(self._current_info(), self._encoder.texts([given[0]]), using, batch=True)
-        return self._encoder.queries(self._current_info(), given[0], using, batch=False)
-
-    def _current_info(self) -> CollectionInfo:
-        """Return what the collection is; looked up again while a field has no dimension yet."""
-        if any(entry.dim is None for entry in self._info.fields):
-            self._info = self._backend.describe(self.name)
-        return self._info

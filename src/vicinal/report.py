@@ -59,6 +59,27 @@ class Explanation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Recall:
+    """The share of the `k` nearest that searches found which asked for `asked`: mean of `queries`.
+
+    low, high: its 95 % interval (bootstrap over the queries).
+    """
+
+    recall: float
+    low: float
+    high: float
+    asked: float
+    k: int
+    queries: int
+
+    def __str__(self) -> str:
+        return (
+            f"recall@{self.k} {self.recall:.4f} (95 % interval {self.low:.4f} to {self.high:.4f}), "
+            f"asked {self.asked:g}, {self.queries} queries"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """What `verify` found. `checked` counts what was looked at."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from types import NoneType
 from typing import TYPE_CHECKING, Final, Literal
@@ -80,6 +81,8 @@ class SearchRequest:
     mode: Literal["auto", "vector", "text", "hybrid"] = "auto"
     recall: float = 0.95
     exact: bool = False
+    radius: float | None = None
+    """The largest distance of a hit."""
     include: tuple[Include, ...] = ("document", "metadata")
     using: str | None = None
 
@@ -94,6 +97,7 @@ class SearchRequest:
         mode: str,
         recall: float,
         exact: bool,
+        radius: float | None,
         include: Iterable[Include],
         using: str | None,
     ) -> SearchRequest:
@@ -107,6 +111,10 @@ class SearchRequest:
         if not isinstance(recall, (int, float)) or not 0 < recall <= 1:
             message = f"recall is a number above 0 and up to 1, not {shorten(recall)}"
             raise InvalidInput(message)
+        number = isinstance(radius, (int, float)) and not isinstance(radius, bool) and not math.isnan(radius)
+        if radius is not None and not number:
+            message = f"radius is a distance, not {shorten(radius)}"
+            raise InvalidInput(message)
         return cls(
             vectors=vectors,
             collection=collection,
@@ -115,6 +123,7 @@ class SearchRequest:
             mode="vector",
             recall=float(recall),
             exact=bool(exact),
+            radius=None if radius is None else float(radius),
             include=check_include(include),
             using=using,
         )

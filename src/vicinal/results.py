@@ -195,6 +195,13 @@ class Hits(_Table[Hit]):
     scores: NDArray[np.float32] = field(default_factory=_no_floats)
     distances: NDArray[np.float32] = field(default_factory=_no_floats)
 
+    def without(self, identity: Id, k: int) -> Hits:
+        """Return the first k hits that are not the row of that id."""
+        keep = [at for at, each in enumerate(self.ids) if each != identity][:k]
+        columns = {name: getattr(self, name) for name in ("ids", "documents", "metadata", "vectors", "expires")}
+        kept = {name: None if column is None else [column[at] for at in keep] for name, column in columns.items()}
+        return Hits(**kept, scores=self.scores[keep], distances=self.distances[keep])  # type: ignore[arg-type]
+
     def _row(self, at: int) -> Hit:
         return Hit(score=float(self.scores[at]), distance=float(self.distances[at]), **self._shared(at))  # type: ignore[arg-type]
 

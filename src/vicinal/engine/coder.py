@@ -8,22 +8,27 @@ it started from still stands. A step cut short leaves pieces that the next one c
 from __future__ import annotations
 
 import threading
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from vicinal.engine import resident
-from vicinal.engine.coded import Unusable
+from vicinal.engine.approximate import Field
+from vicinal.engine.coded import Coded, Unusable, coded
+from vicinal.engine.measuring import calibrate
 from vicinal.engine.read import spec_of
+from vicinal.engine.reservoir import Reservoir
 from vicinal.engine.view import View
 from vicinal.errors import Corrupted
 from vicinal.index import TRAINING_ROWS, Bits, Codebook, scannable
 from vicinal.storage import catalog, codes
 from vicinal.storage.chunks import Reader
+from vicinal.storage.connection import impatient
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
@@ -38,6 +43,9 @@ MIN_ROWS: Final = 16_384
 _TAIL_SLOTS: Final = 4096
 """So many slots without codes are encoded; fewer are compared exactly by each search."""
 _STEP_SLOTS: Final = 32_768
+_GROWN: Final = 1.5
+"""Calibrated anew when there are so many times the slots."""
+_DEAD_PIECES: Final = 64
 _COARSE_FROM: Final = 300_000
 """From so many rows on, one bit per dimension serves better than two."""
 _FINE_UNTIL: Final = 100_000
@@ -52,25 +60,106 @@ class Coder:
         self._now = now
         self._threads = threads
         self._busy = threading.Lock()
+        self._patient = True
+        self._asked: dict[int, Reservoir] = {}
         self._codebooks: dict[int, Codebook] = {}
 
-    def settle(self, name: str, most_slots: int) -> bool:
-        """Work on one collection until its codes are up to date or `most_slots` were encoded; whether more is left.
+    def settle(self, name: str, most_slots: int) -> None:
+        """Work on one collection until its codes are up to date, or `most_slots` were encoded.
 
         Does nothing while another thread is at it, or inside a transaction.
         """
-        if self._pool.in_transaction or not self._busy.acquire(blocking=False):
-            return False
-        try:
-            done = 0
-            while done < most_slots:
+        with self._turn() as mine:
+            done: int | None = 0
+            while mine and done is not None and done < most_slots:
                 encoded = self._step(name)
-                if encoded is None:
-                    return False
-                done += encoded
-            return True
+                done = None if encoded is None else done + encoded
+
+    def tend(self) -> bool:
+        """Do one step for any collection, the least urgent ones too; return whether there may be more.
+
+        For maintenance: raises Locked at once where another process writes.
+        """
+        with self._turn() as mine:
+            if not mine:
+                return False
+            with self._pool.reader() as session, session.reading():
+                names = catalog.names(session)
+            self._patient = False
+            try:
+                return any(self._step(name) is not None or self._clear(name) or self._calibrate(name) for name in names)
+            finally:
+                self._patient = True
+
+    @contextmanager
+    def _turn(self) -> Iterator[bool]:
+        """Take the turn to work, and tell whether it is ours."""
+        held: list[bool] = []
+        try:
+            if not self._pool.in_transaction:
+                held.extend(map(self._busy.acquire, (False,)))  # in C: Ctrl-C cannot fall in between
+            yield any(held)
         finally:
-            self._busy.release()
+            if any(held):
+                self._busy.release()
+
+    @contextmanager
+    def _publishing(self) -> Iterator[Session]:
+        """Lend a session inside a short write transaction."""
+        with self._pool.writer() as session:
+            patience = nullcontext() if self._patient else impatient(session.connection, self._pool.settings.timeout)
+            with patience, session.writing():
+                yield session
+
+    def note(self, entry: FieldRecord, queries: NDArray[Any]) -> None:
+        """Remember a sample of the queries asked, in memory only: calibration measures them, too."""
+        if entry.codebook is not None:
+            self._asked.setdefault(entry.id, Reservoir()).note(queries)
+
+    def _clear(self, name: str) -> bool:
+        """Delete codes of chunks that are gone; return whether there were any."""
+        with self._pool.reader() as session, session.reading():
+            record = catalog.find(session, name)
+            dead = [
+                (entry.id, entry.codebook)
+                for entry in (() if record is None else record.fields)
+                if entry.codebook is not None and codes.has_dead_codes(session, entry.id, entry.codebook)
+            ]
+        for field, identity in dead:
+            with self._publishing() as session:
+                codes.drop_dead_codes(session, field, identity, _DEAD_PIECES)
+        return bool(dead)
+
+    def _calibrate(self, name: str) -> bool:
+        """Measure the recall of one field whose figures are missing or out of date; return whether one was."""
+        with self._pool.reader() as session, session.reading():
+            record = catalog.find(session, name)
+            if record is None:
+                return False
+            view = View(session, record, self._parts, self._now())
+            for entry in record.fields:
+                spec, asked = spec_of(entry), self._asked.setdefault(entry.id, Reservoir())
+                if spec is None or entry.codebook is None:
+                    continue
+                measured_at = codes.describe_codebook(session, entry.codebook).get("measured_at", 0)
+                if entry.next_slot <= _GROWN * measured_at and not asked.unmeasured:
+                    continue
+                found = coded(view, entry, spec, view.slots(entry), self._threads)
+                if isinstance(found, Coded) and found.length:
+                    field = Field(view, entry, spec, view.slots(entry), None, False, self._threads)
+                    measured = calibrate(field, found, asked.queries())
+                    break
+            else:
+                return False
+        with self._publishing() as session:
+            current = _current(session, record, entry)
+            if current is not None and current[1].codebook == found.identity:
+                described = codes.describe_codebook(session, found.identity)
+                described |= {"calibration": measured.to_dict(), "measured_at": entry.next_slot}
+                codes.change_codebook(session, found.identity, described)
+                _save(session, *current)
+        asked.measured = asked.seen
+        return True
 
     def _step(self, name: str) -> int | None:
         """Do one piece of work; return how many slots it encoded, None where there is nothing to do."""
@@ -125,7 +214,7 @@ class Coder:
         described = {"bits": bits, "rows": slot_map.n_live}
 
         def publish() -> int:
-            with self._pool.writer() as session, session.writing():
+            with self._publishing() as session:
                 current = _current(session, view.record, entry)
                 known = codes.codebook_ids(session, entry.id)
                 if current is not None and all(each == current[1].codebook for each in known):
@@ -146,7 +235,7 @@ class Coder:
         found = self._codes_of(view, entry, spec, codebook, start, end)
 
         def publish() -> int:
-            with self._pool.writer() as session, session.writing():
+            with self._publishing() as session:
                 current = _current(session, view.record, entry)
                 stands = identity in codes.codebook_ids(session, entry.id)
                 if current is None or not stands:
@@ -186,7 +275,7 @@ class Coder:
 
     def _forget(self, record: CollectionRecord, entry: FieldRecord) -> int:
         """Drop the codes of a field, to be made anew."""
-        with self._pool.writer() as session, session.writing():
+        with self._publishing() as session:
             current = _current(session, record, entry)
             if current is not None:
                 for identity in codes.codebook_ids(session, entry.id):

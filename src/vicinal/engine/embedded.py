@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterator, Sequence
 
+    import numpy as np
+    from numpy.typing import NDArray
+
     from vicinal.backend import WriteMode
     from vicinal.batch import Batch
     from vicinal.filters import Node
@@ -51,7 +54,7 @@ class EmbeddedBackend:
         self._clock = clock
         self._parts = Parts(settings.memory_budget, _nbytes_of)
         self._coder = Coder(self._pool, self._parts, self._now, settings.threads)
-        self._maintainer = Maintainer(self._pool, self._now, enabled=settings.maintenance)
+        self._maintainer = Maintainer(self._pool, self._coder, self._now, enabled=settings.maintenance)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -200,13 +203,24 @@ class EmbeddedBackend:
 
     def search(self, name: str, request: SearchRequest) -> list[Hits]:
         with self._view(name, request.collection) as view:
-            entry = _field(view.record, request.using)
+            entry = self._searched(view, request)
             return search.search(view, entry, request, self._settings.threads, search.Trace())
 
     def search_arrays(self, name: str, request: SearchRequest) -> BatchHits:
         with self._view(name, request.collection) as view:
-            entry = _field(view.record, request.using)
+            entry = self._searched(view, request)
             return search.search_arrays(view, entry, request, self._settings.threads, search.Trace())
+
+    def sample(self, name: str, field: str, n: int) -> tuple[list[Id], NDArray[np.generic]]:
+        with self._view(name) as view:
+            return read.sample(view, _field(view.record, field), n)
+
+    def _searched(self, view: View, request: SearchRequest) -> FieldRecord:
+        """Return the field to search, and take note of the queries."""
+        entry = _field(view.record, request.using)
+        if request.vectors is not None:
+            self._coder.note(entry, request.vectors)
+        return entry
 
     def explain(self, name: str, request: SearchRequest) -> Explanation:
         with self._view(name, request.collection) as view:
@@ -260,7 +274,7 @@ class EmbeddedBackend:
             return verify.repair(session, progress)
 
     def compact(self, progress: Callable[[int, int], None] | None) -> dict[str, int]:
-        return maintenance.compact(self._pool, self._now, progress)
+        return maintenance.compact(self._pool, self._coder, self._now, progress)
 
     def stats(self) -> dict[str, object]:
         with self._pool.reader() as session, session.reading():

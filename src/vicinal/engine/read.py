@@ -117,6 +117,19 @@ def page(view: View, after: int, limit: int, where: Node | None, include: Sequen
     return as_rows(view, live, include), found[-1].row
 
 
+def sample(view: View, entry: FieldRecord, n: int) -> tuple[list[Id], NDArray[np.generic]]:
+    """Return ids and vectors (up to n, width) of rows chosen at random; the same while rows are the same."""
+    spec, slot_map = spec_of(entry), view.slots(entry)
+    mask = view.passing_slots(entry, None)
+    positions = np.arange(len(slot_map)) if mask is None else np.flatnonzero(mask)
+    if spec is None or not len(positions):
+        return [], np.empty((0, 1), np.float32)
+    chosen = np.random.default_rng(len(positions)).choice(positions, min(n, len(positions)), replace=False)
+    with Reader(view.session, entry.id, spec) as reader:
+        vectors = reader.at(slot_map.slots.view[chosen])
+    return rows.ids_of(view.session, view.record.id, slot_map.rows.view[chosen]), vectors
+
+
 def as_rows(view: View, stored: Sequence[StoredRow], include: Sequence[Include]) -> Rows:
     """Return stored rows as results."""
     return Rows(

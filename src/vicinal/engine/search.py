@@ -109,6 +109,9 @@ def _nearest(view: View, entry: FieldRecord, request: SearchRequest, threads: in
     answers = _planned(field, request, queries, trace)
     trace.stage("scan")
     numbers = slot_map.rows.view
+    if request.radius is not None:
+        within = [distances <= request.radius for _, distances in answers]
+        answers = [(found[0][near], found[1][near]) for found, near in zip(answers, within, strict=True)]
     return [_ordered(view, numbers[positions], distances, request.k) for positions, distances in answers]
 
 

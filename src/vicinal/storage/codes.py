@@ -130,18 +130,26 @@ def coded_until(session: Session, identity: int) -> int:
     return number_of(cast("int", found[0][0])) + cast("int", found[0][1]) if found else 0
 
 
-def drop_dead_codes(session: Session, field: int, identity: int, limit: int) -> int:
-    """Delete up to `limit` pieces of codes of which no slot is left in any chunk; return how many went."""
+_DEAD: Final = (
+    "select code.key from vicinal_code code where code.key between ?1 and ?2 and not exists ("
+    " select 1 from vicinal_chunk chunk where chunk.alive > 0"
+    " and chunk.key >= coalesce((select max(key) from vicinal_chunk where key between ?3 and ?3 + code.key - ?1),"
+    "  ?3 + code.key - ?1)"
+    " and chunk.key < ?3 + code.key - ?1 + code.count) limit ?4"
+)
+
+
+def has_dead_codes(session: Session, field: int, identity: int) -> bool:
+    """Return whether a piece of codes is left of which no slot is live. Cost: 10 µs per piece."""
+    return bool(session.run(_DEAD, (first_key(identity), last_key(identity), first_key(field), 1)))
+
+
+def drop_dead_codes(session: Session, field: int, identity: int, limit: int) -> None:
+    """Delete up to `limit` pieces of codes of which no slot is live."""
     session.run(
-        "delete from vicinal_code where key in ("
-        " select code.key from vicinal_code code where code.key between ?1 and ?2 and not exists ("
-        "  select 1 from vicinal_chunk chunk where chunk.capacity > 0"
-        "  and chunk.key >= coalesce((select max(key) from vicinal_chunk where key between ?3 and ?3 + code.key - ?1),"
-        "   ?3 + code.key - ?1)"
-        "  and chunk.key < ?3 + code.key - ?1 + code.count and chunk.alive > 0) limit ?4)",
+        f"delete from vicinal_code where key in ({_DEAD})",  # noqa: S608 - a constant
         (first_key(identity), last_key(identity), first_key(field), limit),
     )
-    return session.connection.changes()
 
 
 def _digest(kind: str, owner: int, data: bytes) -> bytes:

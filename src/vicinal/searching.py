@@ -1,0 +1,238 @@
+"""The searches of a collection: by text, by vector, by a row it has; one at a time and in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sized
+from typing import TYPE_CHECKING, cast
+
+from vicinal.encoder import field_of
+from vicinal.errors import InvalidInput, NotFound, shorten
+from vicinal.recall import measured
+from vicinal.request import GetRequest, SearchRequest, check_count
+from vicinal.settings import MAX_QUERIES
+from vicinal.values import check_id
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    import numpy as np
+    from numpy.typing import ArrayLike, NDArray
+
+    from vicinal.backend import Backend, CollectionInfo
+    from vicinal.encoder import Encoder
+    from vicinal.filters import Expression, Node
+    from vicinal.report import Explanation, Recall
+    from vicinal.request import Include
+    from vicinal.results import BatchHits, Hits
+    from vicinal.values import Id
+
+    Where = str | Mapping[str, object] | Expression | Node | None
+    Query = str | ArrayLike | bytes
+
+
+class Searching:
+    """What a collection can be asked for the nearest of."""
+
+    def __init__(self, backend: Backend, info: CollectionInfo, encoder: Encoder) -> None:
+        self._backend = backend
+        self._info = info
+        self._encoder = encoder
+
+    @property
+    def name(self) -> str:
+        """The name it was opened under."""
+        return self._info.name
+
+    def search(  # noqa: PLR0913 - independent options of one request
+        self,
+        query: Query | None = None,
+        *,
+        vector: ArrayLike | bytes | None = None,
+        text: str | None = None,
+        k: int = 10,
+        where: Where = None,
+        mode: str = "auto",
+        recall: float = 0.95,
+        exact: bool = False,
+        radius: float | None = None,
+        include: Iterable[Include] = ("document", "metadata"),
+        using: str | None = None,
+    ) -> Hits:
+        """Return the k rows nearest to a text or a vector that pass the filter, best first.
+
+        query: a text (embedded by the collection's embedder) or a vector; `text=` and `vector=` name them.
+        where: SQL text, a dict, or an `F` expression; min(k, passing) rows come back.
+        recall: share of the true nearest rows to find at least; `exact=True` for all of them.
+        radius: the largest distance of a hit; fewer than k come back where fewer are so near.
+        include: of "document", "metadata", "vector" and "expires". using: the vector field, where there are several.
+
+        Ties come in the order of their ids.
+        """
+        if isinstance(query, (list, tuple)) and query and isinstance(query[0], str):
+            message = "search takes one query; for several use search_batch"
+            raise InvalidInput(message)
+        request = SearchRequest.checked(
+            vectors=self._query(query, text, vector, using),
+            collection=self._info.identity,
+            k=k,
+            where=where,
+            mode=mode,
+            recall=recall,
+            exact=exact,
+            radius=radius,
+            include=include,
+            using=using,
+        )
+        return self._backend.search(self.name, request)[0]
+
+    def search_batch(  # noqa: PLR0913 - as `search`
+        self,
+        queries: Sequence[str] | ArrayLike,
+        *,
+        k: int = 10,
+        where: Where = None,
+        mode: str = "auto",
+        recall: float = 0.95,
+        exact: bool = False,
+        radius: float | None = None,
+        include: Iterable[Include] = ("document", "metadata"),
+        using: str | None = None,
+        arrays: bool = False,
+    ) -> list[Hits] | BatchHits:
+        """Answer several texts, or vectors (n, dim), at once: a list of `Hits`, or arrays of shape (n, k)."""
+        if isinstance(queries, (str, bytes)):
+            message = "search_batch takes several queries: a list of texts or vectors; for one use search"
+            raise InvalidInput(message)
+        if isinstance(queries, Sized) and len(queries) > MAX_QUERIES:
+            message = f"search_batch takes up to {MAX_QUERIES:,} queries at once, not {len(queries):,}"
+            raise InvalidInput(message)
+        texts = isinstance(queries, (list, tuple)) and bool(queries) and isinstance(queries[0], str)
+        vectors: object = self._encoder.texts(cast("Sequence[str]", queries)) if texts else queries
+        request = SearchRequest.checked(
+            vectors=self._encoder.queries(self._current_info(), vectors, using, batch=True),
+            collection=self._info.identity,
+            k=k,
+            where=where,
+            mode=mode,
+            recall=recall,
+            exact=exact,
+            radius=radius,
+            include=() if arrays else include,
+            using=using,
+        )
+        if arrays:
+            return self._backend.search_arrays(self.name, request)
+        return self._backend.search(self.name, request)
+
+    def explain(  # noqa: PLR0913 - as `search`
+        self,
+        query: Query | None = None,
+        *,
+        vector: ArrayLike | bytes | None = None,
+        text: str | None = None,
+        k: int = 10,
+        where: Where = None,
+        mode: str = "auto",
+        recall: float = 0.95,
+        exact: bool = False,
+        radius: float | None = None,
+        include: Iterable[Include] = ("document", "metadata"),
+        using: str | None = None,
+    ) -> Explanation:
+        """Run a search and return how it was answered: plan, rows passing, candidates, recall, times."""
+        request = SearchRequest.checked(
+            vectors=self._query(query, text, vector, using),
+            collection=self._info.identity,
+            k=k,
+            where=where,
+            mode=mode,
+            recall=recall,
+            exact=exact,
+            radius=radius,
+            include=include,
+            using=using,
+        )
+        return self._backend.explain(self.name, request)
+
+    def similar(  # noqa: PLR0913 - as `search`
+        self,
+        identity: Id,
+        *,
+        k: int = 10,
+        where: Where = None,
+        recall: float = 0.95,
+        exact: bool = False,
+        radius: float | None = None,
+        include: Iterable[Include] = ("document", "metadata"),
+        using: str | None = None,
+    ) -> Hits:
+        """Return the k rows nearest to a row, which is not among them itself; options as for `search`.
+
+        Raises NotFound where no row has that id, and InvalidInput where it has no vector.
+        """
+        k = check_count(k, "k", 1)
+        field = field_of(self._current_info(), using).name
+        rows = self._backend.get(self.name, GetRequest(ids=(check_id(identity),), include=("vector",)))
+        if not len(rows):
+            message = f"no row {shorten(identity)} in {self.name!r}"
+            raise NotFound(message)
+        vector = (rows.vectors or [{}])[0].get(field)
+        if vector is None:
+            message = f"the row {shorten(identity)} has no vector {field!r}"
+            raise InvalidInput(message)
+        request = SearchRequest.checked(
+            vectors=vector[None],
+            collection=self._info.identity,
+            k=k + 1,
+            where=where,
+            mode="vector",
+            recall=recall,
+            exact=exact,
+            radius=radius,
+            include=include,
+            using=field,
+        )
+        return self._backend.search(self.name, request)[0].without(identity, k)
+
+    def measure_recall(
+        self,
+        queries: Sequence[str] | ArrayLike | None = None,
+        *,
+        k: int = 10,
+        recall: float = 0.95,
+        n: int = 200,
+        where: Where = None,
+        using: str | None = None,
+    ) -> Recall:
+        """Compare searches that ask for `recall` with exact ones, and return the share they found.
+
+        queries: texts, or vectors (n, dim); by default `n` rows of the collection, each left out of its own answer.
+        Cost: an exact search of every query.
+        """
+        if queries is not None:
+            options = {"k": k, "where": where, "using": using, "arrays": True}
+            return measured(self, queries, None, recall, options)
+        check_count(k, "k", 1)
+        field = field_of(self._current_info(), using).name
+        ids, vectors = self._backend.sample(self.name, field, check_count(n, "n", 1, MAX_QUERIES))
+        options = {"k": k + 1, "where": where, "using": field, "arrays": True}
+        return measured(self, vectors, ids, recall, options)
+
+    def _query(self, query: object, text: object, vector: object, using: str | None) -> NDArray[np.generic]:
+        """Return the one query, given as a text or as a vector, as (1, width)."""
+        given = [value for value in (query, text, vector) if value is not None]
+        if len(given) != 1:
+            message = "give one query: a text or a vector" if not given else "give either a text or a vector, once"
+            raise InvalidInput(message)
+        if text is not None and not isinstance(text, str):
+            message = f"text is a str, not {shorten(text)}"
+            raise InvalidInput(message)
+        if isinstance(given[0], str) and vector is None:
+            return self._encoder.queries(self._current_info(), self._encoder.texts([given[0]]), using, batch=True)
+        return self._encoder.queries(self._current_info(), given[0], using, batch=False)
+
+    def _current_info(self) -> CollectionInfo:
+        """Return what the collection is; looked up again while a field has no dimension yet."""
+        if any(entry.dim is None for entry in self._info.fields):
+            self._info = self._backend.describe(self.name)
+        return self._info
