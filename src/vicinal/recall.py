@@ -1,47 +1,38 @@
-"""Measures recall with the very searches that users make."""
+"""The recall of answers, measured against exact ones."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from vicinal.report import Recall
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import NDArray
 
-    from vicinal.results import BatchHits
-    from vicinal.searching import Searching
+    from vicinal.results import Hits
 
 _TOLERANCE = 1e-6
 _RESAMPLES = 1000
 
 
 def measured(
-    collection: Searching,
-    queries: Sequence[str] | ArrayLike,
-    own: Sequence[object] | None,
-    recall: float,
-    options: Mapping[str, Any],
+    found: Sequence[Hits], exact: Sequence[Hits], own: Sequence[object] | None, asked: tuple[float, int]
 ) -> Recall:
-    """Return the share of the true nearest that searches for `recall` find, with a 95 % bootstrap interval.
+    """Return the share of the true nearest that was found, with a 95 % bootstrap interval.
 
-    own: the ids of the rows that stand in for queries, left out of their own answers (then k is one more). A hit
+    own: the ids of the rows that stood in for queries, left out of their own answers. asked: recall and k. A hit
     counts if its distance is at most that of the true k-th (1e-6 relative).
     """
-    found = cast("BatchHits", collection.search_batch(queries, recall=recall, **options))
-    exact = cast("BatchHits", collection.search_batch(queries, exact=True, **options))
-    k = int(options["k"]) - (own is not None)
-    shares = np.array(
-        [
-            _share(_others(found, at, own), _others(exact, at, own), k)
-            for at in range(len(exact.distances))
-            if len(_others(exact, at, own))
-        ]
-    )
+    recall, k = asked
+    pairs = [
+        (_others(mine, None if own is None else own[at]), _others(true, None if own is None else own[at]))
+        for at, (mine, true) in enumerate(zip(found, exact, strict=True))
+    ]
+    shares = np.array([_share(mine, true, k) for mine, true in pairs if len(true)])
     if not len(shares):
         return Recall(recall=1.0, low=0.0, high=1.0, asked=recall, k=k, queries=0)
     rng = np.random.default_rng(0)
@@ -50,13 +41,9 @@ def measured(
     return Recall(recall=float(shares.mean()), low=low, high=high, asked=recall, k=k, queries=len(shares))
 
 
-def _others(hits: BatchHits, at: int, own: Sequence[object] | None) -> NDArray[np.float32]:
-    """Return the distances of the answer to query `at`, without the query's own row."""
-    distances = hits.distances[at]
-    keep = np.array([identity != (-1 if isinstance(identity, np.integer) else None) for identity in hits.ids[at]])
-    if own is not None:
-        keep &= hits.ids[at] != own[at]
-    found: NDArray[np.float32] = distances[keep]
+def _others(hits: Hits, own: object) -> NDArray[np.float32]:
+    """Return the distances of an answer without the query's own row."""
+    found: NDArray[np.float32] = hits.distances[[identity != own for identity in hits.ids]]
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sized
+from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 from vicinal.encoder import field_of
@@ -100,16 +101,8 @@ class Searching:
         arrays: bool = False,
     ) -> list[Hits] | BatchHits:
         """Answer several texts, or vectors (n, dim), at once: a list of `Hits`, or arrays of shape (n, k)."""
-        if isinstance(queries, (str, bytes)):
-            message = "search_batch takes several queries: a list of texts or vectors; for one use search"
-            raise InvalidInput(message)
-        if isinstance(queries, Sized) and len(queries) > MAX_QUERIES:
-            message = f"search_batch takes up to {MAX_QUERIES:,} queries at once, not {len(queries):,}"
-            raise InvalidInput(message)
-        texts = isinstance(queries, (list, tuple)) and bool(queries) and isinstance(queries[0], str)
-        vectors: object = self._encoder.texts(cast("Sequence[str]", queries)) if texts else queries
         request = SearchRequest.checked(
-            vectors=self._encoder.queries(self._current_info(), vectors, using, batch=True),
+            vectors=self._vectors(queries, using),
             collection=self._info.identity,
             k=k,
             where=where,
@@ -209,14 +202,38 @@ class Searching:
         queries: texts, or vectors (n, dim); by default `n` rows of the collection, each left out of its own answer.
         Cost: an exact search of every query.
         """
-        if queries is not None:
-            options = {"k": k, "where": where, "using": using, "arrays": True}
-            return measured(self, queries, None, recall, options)
-        check_count(k, "k", 1)
         field = field_of(self._current_info(), using).name
-        ids, vectors = self._backend.sample(self.name, field, check_count(n, "n", 1, MAX_QUERIES))
-        options = {"k": k + 1, "where": where, "using": field, "arrays": True}
-        return measured(self, vectors, ids, recall, options)
+        k, own = check_count(k, "k", 1), None
+        if queries is None:
+            own, vectors = self._backend.sample(self.name, field, check_count(n, "n", 1, MAX_QUERIES))
+        else:
+            vectors = self._vectors(queries, field)
+        request = SearchRequest.checked(
+            vectors=vectors,
+            collection=self._info.identity,
+            k=k + (own is not None),
+            where=where,
+            mode="vector",
+            recall=recall,
+            exact=False,
+            radius=None,
+            include=(),
+            using=field,
+        )
+        found = [self._backend.search(self.name, replace(request, vectors=each[None]))[0] for each in vectors]
+        return measured(found, self._backend.search(self.name, replace(request, exact=True)), own, (recall, k))
+
+    def _vectors(self, queries: Sequence[str] | ArrayLike, using: str | None) -> NDArray[np.generic]:
+        """Return several queries, given as texts or as vectors, as (n, width)."""
+        if isinstance(queries, (str, bytes)):
+            message = "several queries are a list of texts or vectors; for one use search"
+            raise InvalidInput(message)
+        if isinstance(queries, Sized) and len(queries) > MAX_QUERIES:
+            message = f"up to {MAX_QUERIES:,} queries are answered at once, not {len(queries):,}"
+            raise InvalidInput(message)
+        texts = isinstance(queries, (list, tuple)) and bool(queries) and isinstance(queries[0], str)
+        vectors: object = self._encoder.texts(cast("Sequence[str]", queries)) if texts else queries
+        return self._encoder.queries(self._current_info(), vectors, using, batch=True)
 
     def _query(self, query: object, text: object, vector: object, using: str | None) -> NDArray[np.generic]:
         """Return the one query, given as a text or as a vector, as (1, width)."""

@@ -25,6 +25,8 @@ Nearest = tuple["NDArray[np.int64]", "NDArray[np.float32]"]
 """Positions and distances, sorted by (distance, position), ties with the k-th included."""
 
 _DEEPER: Final = 4
+_TELLING: Final = 256
+"""From so many candidates on, `expected_recall` tells searches that found what is near from others."""
 _ENOUGH: Final = 0.85
 """Of what unfiltered queries are expected to find: below it, a filtered one looks deeper."""
 # What `expected_recall` says of unfiltered queries at each of `DEPTHS`, where nothing was measured.
@@ -58,9 +60,10 @@ class CodeSearch:
         None where a filter excludes what is near, so that codes cannot tell the rest apart: search exactly.
         """
         masks = masks_of(self.coded.segments, self.field.mask)
+        depth = max(depth, _TELLING) if self.field.filtered else depth
         while True:
             positions, values = scan_segments(self.coded.segments, query, depth, masks, threads=self.field.threads)
-            vectors = self.fetch(positions)
+            vectors = self._vectors(positions)
             if not self.field.filtered or len(positions) < depth or self._trusts(query, vectors, values, k, depth):
                 break
             depth *= _DEEPER
@@ -71,6 +74,11 @@ class CodeSearch:
             positions = np.concatenate([positions, tail])
             vectors = np.concatenate([vectors, self.fetch(tail)])
         return rerank(query, positions, lambda _: vectors, self.field.spec, k), len(positions)
+
+    def _vectors(self, positions: NDArray[np.int64]) -> NDArray[Any]:
+        """Return the vectors at positions, of which there may be none, and none in memory either."""
+        spec = self.field.spec
+        return self.fetch(positions) if len(positions) else np.empty((0, spec.width), spec.storage_dtype)
 
     def _trusts(
         self, query: NDArray[Any], vectors: NDArray[Any], values: NDArray[np.float32], k: int, depth: int

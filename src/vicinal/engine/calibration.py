@@ -19,6 +19,7 @@ _ASSUMED: Final = {
     1: (0.50, 0.32, 0.20, 0.12, 0.055, 0.022, 0.009, 0.004),
     2: (0.20, 0.06, 0.02, 0.006, 0.002, 0.001, 0.0005, 0.0003),
 }
+_ERRORS: Final = 1.5
 _ASSUMED_ROWS: Final = 1_000_000
 
 
@@ -72,12 +73,11 @@ def depth_for(recall: float, k: int, n_rows: int, bits: int, calibration: Calibr
     """Return how many candidates to compare for `recall` of the k nearest among `n_rows`."""
     allowed = 1.0 - recall
     if calibration is None:
-        # Ten times the rows take about twice the depth: measured from 100,000 to 1,000,000 sentences.
-        scale = float(max(1.0, (n_rows / _ASSUMED_ROWS) ** 0.35)) * _more(k, 10)
+        scale = max(1.0, _denser(n_rows, _ASSUMED_ROWS)) * _more(k, 10)
         depth = _reaching(allowed, [(missed, 0.0) for missed in _ASSUMED[bits]]) * scale
     else:
         known = min((each for each in calibration.missed if each >= k), default=max(calibration.missed))
-        grown = float(max(1.0, n_rows / calibration.rows) ** 0.35)
+        grown = max(1.0, _denser(n_rows, calibration.rows))
         depth = _reaching(allowed, calibration.missed[known]) * grown * _more(k, known)
     return max(math.ceil(depth), 2 * k, 16)
 
@@ -94,16 +94,24 @@ def recall_of(depth: int, k: int, calibration: Calibration | None) -> float | No
     return 1.0 - min(1.0, missed[low] * math.exp(slope * (min(at, len(DEPTHS) - 1) - low)))
 
 
+def _denser(n_rows: int, than: int) -> float:
+    """Return how many times the depth more rows take.
+
+    Between its root (measured from 100,000 to 1,000,000 sentences) and the factor itself (fixed clusters).
+    """
+    return float((n_rows / than) ** 0.8)
+
+
 def _more(k: int, known: int) -> float:
     return float(max(1.0, k / known) ** 0.8)
 
 
 def _reaching(allowed: float, missed: list[tuple[float, float]] | tuple[tuple[float, float], ...]) -> float:
-    """Return the depth at which, with a standard error in hand, no more than `allowed` is missed.
+    """Return the depth at which, with some standard errors in hand, no more than `allowed` is missed.
 
     Between two depths the missed share is taken to fall as a power of the depth; beyond the last one too.
     """
-    curve = [max(min(mean + error, 1.0), 1e-6) for mean, error in missed]
+    curve = [max(min(mean + _ERRORS * error, 1.0), 1e-6) for mean, error in missed]
     for at in range(len(curve) - 1, 0, -1):  # from the deepest: noise must not end the search early
         curve[at - 1] = max(curve[at - 1], curve[at])
     if allowed >= curve[0]:

@@ -28,7 +28,7 @@ from vicinal.storage.chunks import Reader
 from vicinal.storage.connection import impatient
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
@@ -43,8 +43,10 @@ MIN_ROWS: Final = 16_384
 _TAIL_SLOTS: Final = 4096
 """So many slots without codes are encoded; fewer are compared exactly by each search."""
 _STEP_SLOTS: Final = 32_768
-_GROWN: Final = 1.5
-"""Calibrated anew when there are so many times the slots."""
+_GROWN, _MUCH_GROWN = 1.5, 4.0
+"""Calibrated anew by maintenance, and roughly by a write, when there are so many times the slots."""
+_CALIBRATED_ROWS: Final = 512
+"""Of fewer coded rows, figures would say little."""
 _DEAD_PIECES: Final = 64
 _COARSE_FROM: Final = 300_000
 """From so many rows on, one bit per dimension serves better than two."""
@@ -74,6 +76,8 @@ class Coder:
             while mine and done is not None and done < most_slots:
                 encoded = self._step(name)
                 done = None if encoded is None else done + encoded
+            if mine and done is None:
+                self._calibrate(name, first=True)
 
     def tend(self) -> bool:
         """Do one step for any collection, the least urgent ones too; return whether there may be more.
@@ -87,9 +91,12 @@ class Coder:
                 names = catalog.names(session)
             self._patient = False
             try:
-                return any(self._step(name) is not None or self._clear(name) or self._calibrate(name) for name in names)
+                return any(map(self._tend, names))
             finally:
                 self._patient = True
+
+    def _tend(self, name: str) -> bool:
+        return self._step(name) is not None or self._clear(name) or self._calibrate(name, first=False)
 
     @contextmanager
     def _turn(self) -> Iterator[bool]:
@@ -130,8 +137,11 @@ class Coder:
                 codes.drop_dead_codes(session, field, identity, _DEAD_PIECES)
         return bool(dead)
 
-    def _calibrate(self, name: str) -> bool:
-        """Measure the recall of one field whose figures are missing or out of date; return whether one was."""
+    def _calibrate(self, name: str, *, first: bool) -> bool:
+        """Measure the recall of one field whose figures are missing or out of date; return whether one was.
+
+        first: roughly, and only where the figures tell nothing of the codes there are now.
+        """
         with self._pool.reader() as session, session.reading():
             record = catalog.find(session, name)
             if record is None:
@@ -141,13 +151,14 @@ class Coder:
                 spec, asked = spec_of(entry), self._asked.setdefault(entry.id, Reservoir())
                 if spec is None or entry.codebook is None:
                     continue
-                measured_at = codes.describe_codebook(session, entry.codebook).get("measured_at", 0)
-                if entry.next_slot <= _GROWN * measured_at and not asked.unmeasured:
+                described = codes.describe_codebook(session, entry.codebook)
+                if not _is_due(described, entry, asked, first=first):
                     continue
                 found = coded(view, entry, spec, view.slots(entry), self._threads)
-                if isinstance(found, Coded) and found.length:
+                enough = isinstance(found, Coded) and _n_live(view, entry, found.length) >= _CALIBRATED_ROWS
+                if isinstance(found, Coded) and enough:
                     field = Field(view, entry, spec, view.slots(entry), None, False, self._threads)
-                    measured = calibrate(field, found, asked.queries())
+                    measured = calibrate(field, found, asked.queries(), first=first)
                     break
             else:
                 return False
@@ -155,10 +166,10 @@ class Coder:
             current = _current(session, record, entry)
             if current is not None and current[1].codebook == found.identity:
                 described = codes.describe_codebook(session, found.identity)
-                described |= {"calibration": measured.to_dict(), "measured_at": entry.next_slot}
+                described |= {"calibration": measured.to_dict(), "measured_at": entry.next_slot, "rough": first}
                 codes.change_codebook(session, found.identity, described)
                 _save(session, *current)
-        asked.measured = asked.seen
+        asked.measured = asked.measured if first else asked.seen
         return True
 
     def _step(self, name: str) -> int | None:
@@ -282,6 +293,18 @@ class Coder:
                     codes.drop_codebook(session, identity)
                 _save(session, current[0], replace(current[1], codebook=None, covered=0))
         return 0
+
+
+def _is_due(described: Mapping[str, Any], entry: FieldRecord, asked: Reservoir, *, first: bool) -> bool:
+    measured_at = int(described.get("measured_at", 0))
+    if first:
+        return entry.next_slot > _MUCH_GROWN * measured_at
+    return entry.next_slot > _GROWN * measured_at or bool(described.get("rough", True)) or asked.unmeasured
+
+
+def _n_live(view: View, entry: FieldRecord, length: int) -> int:
+    """Return how many of the first positions of a field are live."""
+    return int(np.count_nonzero(view.slots(entry).live[:length]))
 
 
 def _bits_for(n: int, now: int | None) -> Bits:

@@ -8,9 +8,9 @@ import numpy as np
 
 from vicinal.engine.calibration import DEPTHS, K_MEASURED, Calibration
 from vicinal.engine.coded import masks_of
-from vicinal.engine.resident import Fetcher, blocks
+from vicinal.engine.resident import Fetcher, blocks, streamed_blocks
 from vicinal.index import expected_recall, scan_segments_batch, search_flat
-from vicinal.vectors import distances
+from vicinal.storage.chunks import Reader
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,50 +19,55 @@ if TYPE_CHECKING:
     from vicinal.engine.coded import Coded
 
 _QUERIES: Final = 200
+_FIRST_QUERIES: Final = 64
 _EXPECTED_QUERIES: Final = 32
 _TOLERANCE: Final = 1e-6
 _K_EXPECTED: Final = 10
 
 
-def calibrate(field: Field, coded: Coded, asked: NDArray[Any] | None) -> Calibration:
+def calibrate(field: Field, coded: Coded, asked: NDArray[Any] | None, *, first: bool) -> Calibration:
     """Return the share of the nearest that is missed at each depth, on held-out rows and `asked` queries (n, width).
 
     Rows stand in for queries and are left out of their own answers. Where real queries miss more, their
-    figures count. Cost: one exact search of all queries; 0.7 s for 1,000,000 rows of 256 dimensions in memory.
+    figures count. The `first` time a few rows are used, and vectors are streamed: what only writes should
+    not keep them. Cost: one exact search of all queries; 0.7 s for 1,000,000 rows of 256 dimensions in memory.
     """
     live = np.flatnonzero(field.slot_map.live[: coded.length])
     rng = np.random.default_rng(len(live))
-    own = np.sort(rng.choice(live, min(_QUERIES, len(live)), replace=False))
-    fetch = Fetcher(field.view, field.entry, field.spec, field.slot_map)
-    missed = _missed(field, coded, fetch, fetch(own), own)
-    expected = _expected(field, coded, fetch, fetch(own[:: max(1, len(own) // _EXPECTED_QUERIES)]))
-    n_queries = len(own)
+    n_queries = min(_FIRST_QUERIES if first else _QUERIES, len(live))
+    own = np.sort(rng.choice(live, n_queries, replace=False))
+    with Reader(field.view.session, field.entry.id, field.spec) as reader:
+        queries = reader.at(field.slot_map.slots.view[own])
+    missed = _missed(field, coded, queries, own, streaming=first)
+    if first:
+        return Calibration(rows=field.slot_map.n_live, queries=n_queries, missed=missed)
+    expected = _expected(field, coded, queries[:: max(1, len(own) // _EXPECTED_QUERIES)])
     if asked is not None and len(asked):
-        real = _missed(field, coded, fetch, asked, None)
+        real = _missed(field, coded, asked, None, streaming=False)
         n_queries += len(asked)
         missed = {k: tuple(max(pair) for pair in zip(missed[k], real[k], strict=True)) for k in missed}
     return Calibration(rows=field.slot_map.n_live, queries=n_queries, missed=missed, expected=expected)
 
 
 def _missed(
-    field: Field, coded: Coded, fetch: Fetcher, queries: NDArray[Any], own: NDArray[np.int64] | None
+    field: Field, coded: Coded, queries: NDArray[Any], own: NDArray[np.int64] | None, *, streaming: bool
 ) -> dict[int, tuple[tuple[float, float], ...]]:
     """Return for each k the mean missed share and its standard error at each depth."""
     k_most = max(k for k in K_MEASURED if k < max(2, coded.length // 4))
     mask = None if field.slot_map.n_live == len(field.slot_map) else field.slot_map.live
-    scanned, streamed = blocks(field.view, field.entry, field.spec, field.slot_map, mask)
+    where = (field.view, field.entry, field.spec, field.slot_map, mask)
+    scanned, streamed = streamed_blocks(*where) if streaming else blocks(*where)
     truth = search_flat(scanned, queries, field.spec, k_most + 1, threads=field.threads, streamed=streamed)
     masks = masks_of(coded.segments, mask)
     found, _ = scan_segments_batch(coded.segments, queries, DEPTHS[-1] + 1, masks, threads=field.threads)
     shares = {k: np.zeros((len(queries), len(DEPTHS))) for k in K_MEASURED if k <= k_most}
     for number, (positions, (true_positions, true_distances)) in enumerate(zip(found, truth, strict=True)):
-        if own is not None:
-            positions = positions[positions != own[number]]  # noqa: PLW2901 - without the query's own row
-            true_distances = true_distances[true_positions != own[number]]  # noqa: PLW2901
-        exact = distances(queries[number], fetch(positions[: DEPTHS[-1]]), field.spec)
+        other = np.ones(len(true_positions), np.bool_) if own is None else true_positions != own[number]
+        here = positions if own is None else positions[positions != own[number]]
+        due, near = true_positions[other], true_distances[other]
         for k, share in shares.items():
-            limit = float(true_distances[k - 1])
-            reached = np.cumsum(exact <= limit + _TOLERANCE * abs(limit))
+            limit = float(near[min(k, len(near)) - 1])
+            reached = np.cumsum(np.isin(here, due[near <= limit + _TOLERANCE * abs(limit)]))
             at = np.minimum(DEPTHS, len(reached)) - 1
             share[number] = 1.0 - np.minimum(reached[at], k) / k
     return {k: _summary(share) for k, share in shares.items()}
@@ -73,8 +78,9 @@ def _summary(share: NDArray[np.float64]) -> tuple[tuple[float, float], ...]:
     return tuple(zip(share.mean(axis=0).tolist(), errors.tolist(), strict=True))
 
 
-def _expected(field: Field, coded: Coded, fetch: Fetcher, queries: NDArray[Any]) -> tuple[float, ...]:
+def _expected(field: Field, coded: Coded, queries: NDArray[Any]) -> tuple[float, ...]:
     """Return the mean of what `expected_recall` says at each depth."""
+    fetch = Fetcher(field.view, field.entry, field.spec, field.slot_map)
     mask = None if field.slot_map.n_live == len(field.slot_map) else field.slot_map.live
     found, values = scan_segments_batch(
         coded.segments, queries, DEPTHS[-1], masks_of(coded.segments, mask), threads=field.threads

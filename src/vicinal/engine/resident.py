@@ -271,6 +271,16 @@ def blocks(
     return blocks_from(0, view, entry, spec, slot_map, mask, held), held.length < len(slot_map)
 
 
+def streamed_blocks(
+    view: View, entry: FieldRecord, spec: VectorSpec, slot_map: SlotMap, mask: NDArray[np.bool_] | None
+) -> tuple[Iterator[Block], bool]:
+    """Return what `blocks` does, reading what is not in memory without keeping it."""
+    held = view.parts.peek(view.record, ("vectors", entry.id))
+    if not isinstance(held, Resident) or not held.slots.agrees(slot_map.slots, held.length):
+        held = Resident(slot_map.slots, (), 0)
+    return blocks_from(0, view, entry, spec, slot_map, mask, held), held.length < len(slot_map)
+
+
 def blocks_from(  # noqa: PLR0913, PLR0917 - what a scan reads is all of these
     start: int,
     view: View,
