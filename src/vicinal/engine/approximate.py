@@ -63,7 +63,9 @@ class CodeSearch:
         depth = max(depth, _TELLING) if self.field.filtered else depth
         while True:
             positions, values = scan_segments(self.coded.segments, query, depth, masks, threads=self.field.threads)
-            vectors = self._vectors(positions)
+            if not self.field.filtered:
+                positions = np.sort(positions)  # memory is read in order
+            vectors = self.fetch(positions)
             if not self.field.filtered or len(positions) < depth or self._trusts(query, vectors, values, k, depth):
                 break
             depth *= _DEEPER
@@ -74,11 +76,6 @@ class CodeSearch:
             positions = np.concatenate([positions, tail])
             vectors = np.concatenate([vectors, self.fetch(tail)])
         return rerank(query, positions, lambda _: vectors, self.field.spec, k), len(positions)
-
-    def _vectors(self, positions: NDArray[np.int64]) -> NDArray[Any]:
-        """Return the vectors at positions, of which there may be none, and none in memory either."""
-        spec = self.field.spec
-        return self.fetch(positions) if len(positions) else np.empty((0, spec.width), spec.storage_dtype)
 
     def _trusts(
         self, query: NDArray[Any], vectors: NDArray[Any], values: NDArray[np.float32], k: int, depth: int

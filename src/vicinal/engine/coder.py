@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 MIN_ROWS: Final = 16_384
 """From so many rows on a field gets codes; below, an exact scan is as fast."""
-_TAIL_SLOTS: Final = 4096
+_TAIL_SLOTS: Final = 2048
 """So many slots without codes are encoded; fewer are compared exactly by each search."""
 _STEP_SLOTS: Final = 32_768
 _GROWN, _MUCH_GROWN = 1.5, 4.0

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import numpy as np
 
 from vicinal.engine.growing import Growing
-from vicinal.index import BLOCK_ROWS, Block, ByteCodes, Levels, Rounded, code_bytes, fetch_from, row_norms
+from vicinal.index import BLOCK_ROWS, Block, ByteCodes, Fetch, Levels, Rounded, code_bytes, fetch_from, row_norms
 from vicinal.storage.chunks import Reader, check, spans
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -78,6 +78,13 @@ class Resident:
     slots: Growing[np.int64]
     blocks: tuple[_ResidentBlock, ...]
     length: int
+    fetch: Fetch
+
+    @classmethod
+    def of(cls, slots: Growing[np.int64], blocks: Sequence[_ResidentBlock], length: int) -> Resident:
+        """Return these blocks, whole but for the last, as the first `length` positions."""
+        fetch = fetch_from([Block(at * BLOCK_ROWS, block.vectors.view) for at, block in enumerate(blocks)])
+        return cls(slots, tuple(blocks), length, fetch)
 
     @property
     def nbytes(self) -> int:
@@ -113,7 +120,7 @@ def resident(
                     blocks[-1] = blocks[-1].longer(finished(), spec)
                 else:
                     blocks.append(finished())
-        return Resident(slot_map.slots, tuple(blocks), length)
+        return Resident.of(slot_map.slots, blocks, length)
 
     def fits(old: Resident) -> bool:
         return old.slots.agrees(slot_map.slots, old.length)
@@ -147,7 +154,6 @@ class Fetcher:
     def __init__(self, view: View, entry: FieldRecord, spec: VectorSpec, slot_map: SlotMap) -> None:
         self.held = resident(view, entry, spec, slot_map, at_once=1)
         self._view, self._entry, self._spec, self._slot_map = view, entry, spec, slot_map
-        self._in_memory = fetch_from([Block(at * BLOCK_ROWS, b.vectors.view) for at, b in enumerate(self.held.blocks)])
 
     @property
     def complete(self) -> bool:
@@ -157,11 +163,11 @@ class Fetcher:
     def __call__(self, positions: NDArray[np.int64]) -> NDArray[Any]:
         """Return vectors (n, width) at positions (n,). Cost: 0.1 µs each from memory, 6 µs from the file."""
         here = positions < self.held.length
-        if here.all():
-            return self._in_memory(positions)
+        if len(here) and here.all():
+            return self.held.fetch(positions)
         vectors = np.empty((len(positions), self._spec.width), self._spec.storage_dtype)
         if here.any():
-            vectors[here] = self._in_memory(positions[here])
+            vectors[here] = self.held.fetch(positions[here])
         with Reader(self._view.session, self._entry.id, self._spec) as reader:
             vectors[~here] = reader.at(self._slot_map.slots.view[positions[~here]])
         return vectors
@@ -277,7 +283,7 @@ def streamed_blocks(
     """Return what `blocks` does, reading what is not in memory without keeping it."""
     held = view.parts.peek(view.record, ("vectors", entry.id))
     if not isinstance(held, Resident) or not held.slots.agrees(slot_map.slots, held.length):
-        held = Resident(slot_map.slots, (), 0)
+        held = Resident.of(slot_map.slots, (), 0)
     return blocks_from(0, view, entry, spec, slot_map, mask, held), held.length < len(slot_map)
 
 

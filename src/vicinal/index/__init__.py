@@ -6,11 +6,14 @@ scan finds candidates by short codes (`Codebook`, `CodeSegment`), `rerank` compa
 and `measure` tells what a depth is worth.
 """
 
-from vicinal.index.block import BLOCK_ROWS, Block, fetch_from, row_norms
+from vicinal.index.block import BLOCK_ROWS, Block, Fetch, fetch_from, row_norms
 from vicinal.index.bytecodes import ByteCodes, Levels, Rounded, code_bytes
 from vicinal.index.candidates import Hits
 from vicinal.index.codebook import MIN_TRAINING_ROWS, TRAINING_ROWS, Bits, Codebook, scannable
 from vicinal.index.flat import search_flat
+from vicinal.index.graph import Graph, GraphBuilder
+from vicinal.index.lists import Centroids, CodedLists, Lists, default_nlist
+from vicinal.index.protocol import Approximate, Effort, Index, candidates_of
 from vicinal.index.recall import Measured, expected_recall, measure
 from vicinal.index.reranking import VectorsAt, rerank
 from vicinal.index.scan import CodeSegment, scan_segments, scan_segments_batch
@@ -20,17 +23,28 @@ __all__ = [
     "BLOCK_ROWS",
     "MIN_TRAINING_ROWS",
     "TRAINING_ROWS",
+    "Approximate",
     "Bits",
     "Block",
     "ByteCodes",
+    "Centroids",
     "CodeSegment",
     "Codebook",
+    "CodedLists",
+    "Effort",
+    "Graph",
+    "GraphBuilder",
+    "Fetch",
     "Hits",
+    "Index",
     "Levels",
+    "Lists",
     "Measured",
     "Rounded",
     "VectorsAt",
+    "candidates_of",
     "code_bytes",
+    "default_nlist",
     "expected_recall",
     "fetch_from",
     "in_threads",
