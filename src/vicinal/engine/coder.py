@@ -198,9 +198,10 @@ class Coder:
             return lambda: self._forget(record, entry)
         staged = [each for each in codes.codebook_ids(session, entry.id) if each != entry.codebook]
         if entry.codebook is not None and not staged:
-            if _bits_for(entry.next_slot, self._bits(session, entry)) == self._bits(session, entry):
-                if entry.next_slot - entry.covered < _TAIL_SLOTS:
-                    return None
+            if entry.next_slot - entry.covered < _TAIL_SLOTS:
+                return None
+            bits = self._bits(session, entry)
+            if bits is not None and bits == _bits_for(view.slots(entry).n_live, bits):
                 return self._encoded(view, entry, spec, entry.codebook, entry.covered)
         elif staged:
             return self._encoded(view, entry, spec, staged[-1], codes.coded_until(session, staged[-1]))
@@ -220,7 +221,7 @@ class Coder:
         chosen = np.random.default_rng(len(positions)).permutation(positions)[:TRAINING_ROWS]
         with Reader(view.session, entry.id, spec) as reader:
             sample = reader.at(slot_map.slots.view[np.sort(chosen)])
-        bits = _bits_for(entry.next_slot, None)
+        bits = _bits_for(slot_map.n_live, None)
         codebook = Codebook.train(sample, spec, bits)
         described = {"bits": bits, "rows": slot_map.n_live}
 

@@ -66,11 +66,11 @@ def _faiss() -> Any:  # noqa: ANN401 - faiss has no types; they end in this modu
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
-    """Keep faiss from starting OpenMP threads; the setting belongs to the calling thread."""
+def _one_thread(threads: int = 1) -> Iterator[None]:
+    """Keep faiss from starting (more) OpenMP threads; the setting belongs to the calling thread."""
     faiss = _faiss()
     before = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(1)
+    faiss.omp_set_num_threads(threads)
     try:
         yield
     finally:
