@@ -8,7 +8,7 @@ import os
 import platform
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -114,6 +114,125 @@ class Results:
                 "machine": platform.machine(),
             }
             path.write_text(json.dumps({"title": self.title, "about": about, "rows": self.rows}, indent=1))
+
+
+def write(path: Path | None, results: list[Results], **about: Any) -> None:
+    """Write several results as one JSON file, each under its title."""
+    if path:
+        about |= {"cpu_count": os.cpu_count(), "python": platform.python_version(), "machine": platform.machine()}
+        parts = [{"title": each.title, "rows": each.rows} for each in results]
+        path.write_text(json.dumps({"about": about, "parts": parts}, indent=1))
+
+
+def in_turns(
+    calls: list[Callable[[int], Any]],
+    numbers: Iterable[int],
+    chunk: int = 25,
+    warm: int = 2,
+    processor: list[list[float]] | None = None,
+) -> list[list[float]]:
+    """Return the sorted milliseconds of each call over the query numbers, the calls taking turns by `chunk`.
+
+    The speed of a machine drifts: what is compared is measured side by side. `warm` calls after each turn do
+    not count, since the other's data fill the processor's cache. Into `processor` go the sorted milliseconds
+    of processor time of all threads, which other programs disturb less.
+    """
+    every = list(numbers)
+    times: list[list[float]] = [[] for _ in calls]
+    busy: list[list[float]] = [[] for _ in calls]
+    for start in range(0, len(every), chunk):
+        part = every[start : start + chunk]
+        for call, mine, used in zip(calls, times, busy, strict=True):
+            for number in part[:warm]:
+                call(number)
+            for number in part:
+                started, before = time.perf_counter(), time.process_time()
+                call(number)
+                after, ended = time.process_time(), time.perf_counter()
+                mine.append((ended - started) * 1000)
+                used.append((after - before) * 1000)
+    if processor is not None:
+        processor += [sorted(used) for used in busy]
+    return [sorted(mine) for mine in times]
+
+
+def exact_distances(query: np.ndarray, rows: np.ndarray, metric: str) -> np.ndarray:
+    """Return cosine or Euclidean distances in float64."""
+    query, rows = query.astype(np.float64), rows.astype(np.float64)
+    if metric == "l2":
+        return np.linalg.norm(rows - query, axis=1)
+    lengths = np.linalg.norm(rows, axis=1) * np.linalg.norm(query)
+    return 1.0 - (rows @ query) / np.where(lengths > 0, lengths, 1.0)
+
+
+Allowed = Callable[[slice, slice], np.ndarray]
+"""From slices of queries and of rows to what may be found, broadcast to (queries, rows)."""
+
+
+class Truth:
+    """The true distances (n, k) of the k nearest, by NumPy: float32 products, checked again in float64.
+
+    Infinite where fewer rows may be found. `vectors` are kept, not copied.
+    """
+
+    SPARE = 32
+
+    def __init__(
+        self, vectors: np.ndarray, queries: np.ndarray, k: int, metric: str = "cosine", allowed: Allowed | None = None
+    ) -> None:
+        self.vectors, self.queries, self.metric = vectors, queries, metric
+        self.distances = np.full((len(queries), k), np.inf)
+        squares = np.einsum("ij,ij->i", vectors, vectors)
+        scale = 1.0 / np.sqrt(np.maximum(squares, 1e-30))
+        for start in range(0, len(queries), 256):
+            asked = slice(start, min(len(queries), start + 256))
+            for number, near in enumerate(self._candidates(asked, k + self.SPARE, squares, scale, allowed), start):
+                exact = np.sort(exact_distances(queries[number], vectors[near], metric))[:k]
+                self.distances[number, : len(exact)] = exact
+
+    def _candidates(
+        self, asked: slice, most: int, squares: np.ndarray, scale: np.ndarray, allowed: Allowed | None
+    ) -> list[np.ndarray]:
+        queries = self.queries[asked]
+        near = [np.empty(0, np.int64)] * len(queries)
+        kept = [np.empty(0, np.float32)] * len(queries)
+        for start in range(0, len(self.vectors), 65_536):
+            rows = slice(start, min(len(self.vectors), start + 65_536))
+            values = queries @ self.vectors[rows].T
+            values = squares[rows] - 2.0 * values if self.metric == "l2" else -values * scale[rows]
+            if allowed is not None:
+                values[~np.broadcast_to(allowed(asked, rows), values.shape)] = np.inf
+            for number, row in enumerate(values):
+                limit = kept[number].max() if len(kept[number]) == most else np.inf
+                picked = np.flatnonzero(row < limit)
+                if not len(picked):
+                    continue
+                together = np.concatenate([kept[number], row[picked]])
+                positions = np.concatenate([near[number], picked + start])
+                if len(together) > most:
+                    best = np.argpartition(together, most - 1)[:most]
+                    together, positions = together[best], positions[best]
+                kept[number], near[number] = together, positions
+        return near
+
+    def limits(self, k: int) -> np.ndarray:
+        """Return the distance (n,) up to which a row is one of the k nearest."""
+        finite = np.isfinite(self.distances[:, :k]).sum(axis=1)
+        last = self.distances[np.arange(len(self.distances)), np.maximum(finite, 1) - 1]
+        return np.where(finite > 0, last * (1 + 1e-6) + 1e-12, -np.inf)
+
+    def recall(self, answers: Iterable[np.ndarray], k: int, numbers: Iterable[int] | None = None) -> np.ndarray:
+        """Return the share of the k nearest among each answer's rows; 1 where there was nothing to find.
+
+        `numbers` are those of the queries answered; distances are computed here, whatever the engine reported.
+        """
+        limits, shares = self.limits(k), []
+        for number, answer in zip(numbers if numbers is not None else range(len(self.queries)), answers, strict=False):
+            due = int(np.isfinite(self.distances[number, :k]).sum())
+            rows = np.unique(np.asarray(answer, np.int64))
+            exact = exact_distances(self.queries[number], self.vectors[rows[rows >= 0]], self.metric)
+            shares.append(min(1.0, float((exact <= limits[number]).sum()) / due) if due else 1.0)
+        return np.array(shares)
 
 
 def _cell(value: Any) -> str:
