@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 import vicinal
+from vicinal.cli.bench import bench
 from vicinal.cli.demonstration import demo
 from vicinal.cli.keeping import backup, compact, export, verify
 from vicinal.cli.reading import get, info, search
@@ -112,7 +113,7 @@ def program() -> None:
     """Keep a vector database in one SQLite file: vectors, text and metadata change together."""
 
 
-for _command in (demo, import_, search, get, info, export, backup, verify, compact, delete, completion):
+for _command in (demo, import_, search, get, info, export, backup, verify, compact, delete, bench, completion):
     program.add_command(_command)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from vicinal.engine.calibration import DEPTHS
+from vicinal.engine.calibration import DEPTHS, K_FAR
 from vicinal.engine.coded import masks_of
 from vicinal.engine.resident import Fetcher, blocks_from
 from vicinal.index import expected_recall, in_threads, rerank, scan_segments, scan_segments_batch, search_flat
@@ -57,25 +57,44 @@ class CodeSearch:
     def one(self, query: NDArray[Any], k: int, depth: int) -> tuple[Nearest, int] | None:
         """Return the nearest to one query, and how many candidates were compared.
 
-        None where a filter excludes what is near, so that codes cannot tell the rest apart: search exactly.
+        A search under a filter, and one whose answers lie farther away than those that were measured, tells
+        from its candidates whether it found what is near, and looks deeper where it did not. None where codes
+        cannot tell the rest apart: search exactly.
         """
-        masks = masks_of(self.coded.segments, self.field.mask)
-        depth = max(depth, _TELLING) if self.field.filtered else depth
+        if self.field.filtered:
+            return self._checked(query, k, depth)
+        positions = np.sort(self._scan(query, depth)[0])  # memory is read in order
+        answer = self._compared(query, k, positions, self.fetch(positions))
+        return self._checked(query, k, depth) if self._is_far(answer[0]) else answer
+
+    def _checked(self, query: NDArray[Any], k: int, depth: int) -> tuple[Nearest, int] | None:
+        depth = max(depth, _TELLING)
         while True:
-            positions, values = scan_segments(self.coded.segments, query, depth, masks, threads=self.field.threads)
-            if not self.field.filtered:
-                positions = np.sort(positions)  # memory is read in order
+            positions, values = self._scan(query, depth)
             vectors = self.fetch(positions)
-            if not self.field.filtered or len(positions) < depth or self._trusts(query, vectors, values, k, depth):
-                break
+            if len(positions) < depth or self._trusts(query, vectors, values, k, depth):
+                return self._compared(query, k, positions, vectors)
             depth *= _DEEPER
             if depth > self.field.slot_map.n_live // _DEEPER:
                 return None
+
+    def _scan(self, query: NDArray[Any], depth: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        masks = masks_of(self.coded.segments, self.field.mask)
+        return scan_segments(self.coded.segments, query, depth, masks, threads=self.field.threads)
+
+    def _compared(
+        self, query: NDArray[Any], k: int, positions: NDArray[np.int64], vectors: NDArray[Any]
+    ) -> tuple[Nearest, int]:
+        """Return the nearest among candidates and the rows without codes."""
         tail = self._tail(query[None], k)[0]
         if len(tail):
             positions = np.concatenate([positions, tail])
             vectors = np.concatenate([vectors, self.fetch(tail)])
         return rerank(query, positions, lambda _: vectors, self.field.spec, k), len(positions)
+
+    def _is_far(self, answer: Nearest) -> bool:
+        known, distances = self.coded.calibration, answer[1]
+        return known is not None and bool(len(distances)) and float(distances[:K_FAR][-1]) > known.far
 
     def _trusts(
         self, query: NDArray[Any], vectors: NDArray[Any], values: NDArray[np.float32], k: int, depth: int
@@ -84,19 +103,28 @@ class CodeSearch:
         due = float(np.interp(np.log2(depth), np.log2(DEPTHS), usual or _ASSUMED_EXPECTED))
         return expected_recall(self.coded.codebook, query, vectors, values, k) >= _ENOUGH * due
 
-    def several(self, queries: NDArray[Any], k: int, depth: int) -> tuple[list[Nearest], int]:
-        """Return the nearest to each query, and how many candidates were compared for each."""
+    def several(self, queries: NDArray[Any], k: int, depth: int) -> tuple[list[Nearest | None], int]:
+        """Return what `one` does for each query, and how many candidates were compared for each."""
+        if self.field.filtered:
+            found = [self._checked(query, k, depth) for query in queries]
+            return [None if each is None else each[0] for each in found], max(
+                (each[1] for each in found if each), default=0
+            )
         masks = masks_of(self.coded.segments, self.field.mask)
-        found, _ = scan_segments_batch(self.coded.segments, queries, depth, masks, threads=self.field.threads)
+        positions, _ = scan_segments_batch(self.coded.segments, queries, depth, masks, threads=self.field.threads)
         tails = self._tail(queries, k)
-        fetch = self.fetch if self.fetch.complete else None
 
         def answer(number: int) -> Nearest:
-            positions = np.concatenate([found[number], tails[number]]) if len(tails[number]) else found[number]
-            return rerank(queries[number], positions, self.fetch, self.field.spec, k)
+            here = np.concatenate([positions[number], tails[number]]) if len(tails[number]) else positions[number]
+            return rerank(queries[number], np.sort(here), self.fetch, self.field.spec, k)
 
-        threads = self.field.threads if fetch is not None else 1  # the file is read in this thread alone
-        return in_threads(answer, range(len(queries)), threads), found.shape[1]
+        threads = self.field.threads if self.fetch.complete else 1  # the file is read in this thread alone
+        answers: list[Nearest | None] = list(in_threads(answer, range(len(queries)), threads))
+        for number, nearest in enumerate(answers):
+            if nearest is not None and self._is_far(nearest):
+                checked = self._checked(queries[number], k, depth)
+                answers[number] = None if checked is None else checked[0]
+        return answers, positions.shape[1]
 
     def _tail(self, queries: NDArray[Any], k: int) -> list[NDArray[np.int64]]:
         """Return the positions of the nearest rows without codes, for each query."""

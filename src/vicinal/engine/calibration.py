@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 DEPTHS: Final = (16, 32, 64, 128, 256, 512, 1024, 2048)
 K_MEASURED: Final = (1, 10, 100)
+K_FAR: Final = 10
 # Share of the ten nearest that is missed at each of DEPTHS, as measured on hard data (1,000,000 sentences)
 # with one and two bits per dimension; larger than most collections miss.
 _ASSUMED: Final = {
@@ -29,17 +30,22 @@ class Calibration:
 
     rows: how many were searched. missed: for each k measured, the missed share at each of `DEPTHS`, with its
     standard error. expected: what `expected_recall` says of such unfiltered queries at each of `DEPTHS`.
+    far: the distance beyond which the tenth nearest is farther than it was for nearly all queries measured.
     """
 
     rows: int
     queries: int
     missed: Mapping[int, tuple[tuple[float, float], ...]]
     expected: tuple[float, ...] = field(default=())
+    far: float = math.inf
 
     def to_dict(self) -> dict[str, object]:
         """Return plain values."""
         missed = {str(k): [list(pair) for pair in pairs] for k, pairs in self.missed.items()}
-        return {"rows": self.rows, "queries": self.queries, "missed": missed, "expected": list(self.expected)}
+        expected = list(self.expected)
+        return {
+            "rows": self.rows, "queries": self.queries, "missed": missed, "expected": expected, "far": self.far
+        }  # fmt: skip
 
     @classmethod
     def from_dict(cls, found: Mapping[str, Any] | None) -> Calibration | None:
@@ -52,14 +58,14 @@ class Calibration:
                 for k, pairs in found["missed"].items()
             }
             rows, queries = int(found["rows"]), int(found["queries"])
-            expected = tuple(map(_share, found["expected"]))
+            expected, far = tuple(map(_share, found["expected"])), float(found["far"])
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             message = "the stored calibration is damaged"
             raise Corrupted(message) from error
         if not missed or any(len(pairs) != len(DEPTHS) for pairs in missed.values()) or min(rows, queries) < 1:
             message = "the stored calibration is incomplete"
             raise Corrupted(message)
-        return cls(rows=rows, queries=queries, missed=missed, expected=expected)
+        return cls(rows=rows, queries=queries, missed=missed, expected=expected, far=far)
 
 
 def _share(value: object) -> float:

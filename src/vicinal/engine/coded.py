@@ -81,6 +81,8 @@ def coded(view: View, entry: FieldRecord, spec: VectorSpec, slot_map: SlotMap, t
     def refresh(old: Coded | Unusable, _version: int) -> Coded | Unusable | None:
         if isinstance(old, Unusable) or old.identity != identity or not old.fits(slot_map):
             return None
+        if entry.covered < old.covered:
+            return None
         try:
             return _extended(old, view, entry, slot_map)
         except Corrupted:
@@ -139,7 +141,7 @@ def _segment(codebook: Codebook, found: NDArray[np.uint8], first: int) -> CodeSe
 
 
 def _bits(codebook: Codebook) -> int:
-    return 1 if codebook.centroids.shape[2] == 4 else 2
+    return 1 if codebook.centroids.shape[2] >= 4 else 2  # many dimensions make wider groups yet
 
 
 def _codes_between(
@@ -149,6 +151,9 @@ def _codes_between(
 
     `low` is a slot from which pieces are read. Raises Corrupted where a live position has none.
     """
+    if not 0 <= entry.covered <= entry.next_slot:
+        message = f"{entry.covered} slots of field {entry.name!r} are said to be coded, of {entry.next_slot}"
+        raise Corrupted(message)
     slots = slot_map.slots.view
     length = int(np.searchsorted(slots, entry.covered))
     wanted = slots[start:length]

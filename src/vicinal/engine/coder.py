@@ -96,7 +96,10 @@ class Coder:
                 self._patient = True
 
     def _tend(self, name: str) -> bool:
-        return self._step(name) is not None or self._clear(name) or self._calibrate(name, first=False)
+        try:
+            return self._step(name) is not None or self._clear(name) or self._calibrate(name, first=False)
+        except Corrupted:  # vectors are damaged: verify names them, and other collections go on
+            return False
 
     @contextmanager
     def _turn(self) -> Iterator[bool]:
@@ -107,7 +110,7 @@ class Coder:
                 held.extend(map(self._busy.acquire, (False,)))  # in C: Ctrl-C cannot fall in between
             yield any(held)
         finally:
-            if any(held):
+            if held and held[0]:  # no call in between, behind which Ctrl-C could come
                 self._busy.release()
 
     @contextmanager
@@ -151,8 +154,11 @@ class Coder:
                 spec, asked = spec_of(entry), self._asked.setdefault(entry.id, Reservoir())
                 if spec is None or entry.codebook is None:
                     continue
-                described = codes.describe_codebook(session, entry.codebook)
-                if not _is_due(described, entry, asked, first=first):
+                try:
+                    due = _is_due(codes.describe_codebook(session, entry.codebook), entry, asked, first=first)
+                except (Corrupted, TypeError, ValueError, OverflowError):
+                    due = True  # what is said of it is damaged: then it cannot be used
+                if not due:
                     continue
                 found = coded(view, entry, spec, view.slots(entry), self._threads)
                 enough = isinstance(found, Coded) and _n_live(view, entry, found.length) >= _CALIBRATED_ROWS
@@ -194,7 +200,8 @@ class Coder:
         """Return what publishes the next step of a field, computed now; None where there is nothing to do."""
         session, record = view.session, view.record
         seen = self._parts.peek(record, ("codes", entry.id))
-        if isinstance(seen, Unusable) and seen.identity == entry.codebook:
+        unusable = isinstance(seen, Unusable) and seen.identity == entry.codebook
+        if unusable or not 0 <= entry.covered <= entry.next_slot:
             return lambda: self._forget(record, entry)
         staged = [each for each in codes.codebook_ids(session, entry.id) if each != entry.codebook]
         if entry.codebook is not None and not staged:
@@ -204,7 +211,11 @@ class Coder:
             if bits is not None and bits == _bits_for(view.slots(entry).n_live, bits):
                 return self._encoded(view, entry, spec, entry.codebook, entry.covered)
         elif staged:
-            return self._encoded(view, entry, spec, staged[-1], codes.coded_until(session, staged[-1]))
+            try:
+                start = codes.coded_until(session, staged[-1])
+            except Corrupted:
+                return lambda: self._forget(record, entry)
+            return self._encoded(view, entry, spec, staged[-1], start)
         return self._trained(view, entry, spec)
 
     def _bits(self, session: Session, entry: FieldRecord) -> int | None:
@@ -226,12 +237,14 @@ class Coder:
         described = {"bits": bits, "rows": slot_map.n_live}
 
         def publish() -> int:
+            identity = None
             with self._publishing() as session:
                 current = _current(session, view.record, entry)
                 known = codes.codebook_ids(session, entry.id)
                 if current is not None and all(each == current[1].codebook for each in known):
                     identity = codes.add_codebook(session, entry.id, described, codebook.arrays())
-                    self._codebooks = {identity: codebook}
+            if identity is not None:  # committed: before, the id may yet become another codebook's
+                self._codebooks = {identity: codebook}
             return 0
 
         return publish
@@ -242,6 +255,8 @@ class Coder:
         try:
             codebook = self._codebook(view.session, entry, spec, identity)
         except Corrupted:
+            return lambda: self._forget(view.record, entry)
+        if start > entry.next_slot:
             return lambda: self._forget(view.record, entry)
         end = min(entry.next_slot, start + _STEP_SLOTS)
         found = self._codes_of(view, entry, spec, codebook, start, end)
@@ -259,7 +274,7 @@ class Coder:
                 codes.add_codes(session, identity, start, found)
                 if used or now.codebook is None or end >= now.next_slot - _TAIL_SLOTS:
                     if not used and now.codebook is not None:
-                        codes.drop_codebook(session, now.codebook)
+                        codes.drop_codebook(session, entry.id, now.codebook)
                     _save(session, record, replace(now, codebook=identity, covered=end))
             return end - start
 
@@ -291,7 +306,7 @@ class Coder:
             current = _current(session, record, entry)
             if current is not None:
                 for identity in codes.codebook_ids(session, entry.id):
-                    codes.drop_codebook(session, identity)
+                    codes.drop_codebook(session, entry.id, identity)
                 _save(session, current[0], replace(current[1], codebook=None, covered=0))
         return 0
 

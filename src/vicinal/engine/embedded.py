@@ -9,13 +9,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from vicinal.backend import Capabilities, CollectionInfo, CollectionSpec, FieldSpec
-from vicinal.engine import maintenance, read, search, transfer, verify, write
+from vicinal.engine import maintenance, read, resident, search, transfer, verify, write
 from vicinal.engine.coded import Coded
 from vicinal.engine.coder import Coder
 from vicinal.engine.maintainer import Maintainer
 from vicinal.engine.parts import Parts
 from vicinal.engine.resident import Resident
+from vicinal.engine.search import Trace
 from vicinal.engine.view import View
+from vicinal.engine.warmer import Warmer
 from vicinal.errors import AlreadyExists, InvalidInput, NotFound, SpecMismatch, VicinalError, shorten
 from vicinal.report import Explanation
 from vicinal.storage import catalog
@@ -53,6 +55,7 @@ class EmbeddedBackend:
         self._settings = settings
         self._clock = clock
         self._parts = Parts(settings.memory_budget, _nbytes_of)
+        self._warmer = Warmer(self._load_block)
         self._coder = Coder(self._pool, self._parts, self._now, settings.threads)
         self._maintainer = Maintainer(self._pool, self._coder, self._now, enabled=settings.maintenance)
 
@@ -203,13 +206,32 @@ class EmbeddedBackend:
 
     def search(self, name: str, request: SearchRequest) -> list[Hits]:
         with self._view(name, request.collection) as view:
-            entry = self._searched(view, request)
-            return search.search(view, entry, request, self._settings.threads, search.Trace())
+            entry, trace = self._searched(view, request), Trace()
+            hits = search.search(view, entry, request, self._settings.threads, trace)
+        self._warm(name, entry, trace)
+        return hits
 
     def search_arrays(self, name: str, request: SearchRequest) -> BatchHits:
         with self._view(name, request.collection) as view:
-            entry = self._searched(view, request)
-            return search.search_arrays(view, entry, request, self._settings.threads, search.Trace())
+            entry, trace = self._searched(view, request), Trace()
+            hits = search.search_arrays(view, entry, request, self._settings.threads, trace)
+        self._warm(name, entry, trace)
+        return hits
+
+    def _warm(self, name: str, entry: FieldRecord, trace: Trace) -> None:
+        if trace.cold and not self._pool.in_transaction:
+            self._warmer.wake(name, entry.name)
+
+    def _load_block(self, name: str, field: str) -> bool:
+        """Take one more block of vectors into memory; return whether there is room for more of them."""
+        with self._view(name) as view:
+            entry = view.record.field_named(field)
+            spec = None if entry is None else read.spec_of(entry)
+            if entry is None or spec is None:
+                return False
+            slot_map = view.slots(entry)
+            held = resident.resident(view, entry, spec, slot_map, at_once=1)
+            return held.length < resident.most_resident(view, entry, spec, slot_map)
 
     def sample(self, name: str, field: str, n: int) -> tuple[list[Id], NDArray[np.generic]]:
         with self._view(name) as view:
@@ -224,7 +246,7 @@ class EmbeddedBackend:
 
     def explain(self, name: str, request: SearchRequest) -> Explanation:
         with self._view(name, request.collection) as view:
-            entry, trace = _field(view.record, request.using), search.Trace()
+            entry, trace = _field(view.record, request.using), Trace()
             hits = search.search(view, entry, request, self._settings.threads, trace)
             return Explanation(
                 plan=f"{trace.plan} of {entry.name!r} ({entry.dtype}, {entry.metric})",
@@ -282,6 +304,7 @@ class EmbeddedBackend:
 
     def close(self) -> None:
         self._pool.close()
+        self._warmer.stop()
         self._maintainer.stop()
 
 

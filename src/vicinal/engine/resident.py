@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from vicinal.storage.catalog import FieldRecord
     from vicinal.vectors import VectorSpec
 
+_FEW: Final = 4096
 _STREAM_BYTES: Final = 16 << 20
 _DIMENSIONS_PER_CODE_BYTE: Final = 4  # codes of one bit per dimension are held twice
 _PARTLY_RESIDENT: Final = 0.6  # of the budget: the rest is for what a search works with
@@ -96,8 +97,7 @@ def resident(
     view: View, entry: FieldRecord, spec: VectorSpec, slot_map: SlotMap, at_once: int | None = None
 ) -> Resident:
     """Return the vectors held in memory, loading what is new: no more than `at_once` blocks of it."""
-    codes = 0 if entry.codebook is None else len(slot_map) * -(-spec.dim // _DIMENSIONS_PER_CODE_BYTE)
-    most = _resident_length(view.parts.budget - codes, spec, len(slot_map))
+    most = most_resident(view, entry, spec, slot_map)
 
     def wanted_of(length: int) -> int:
         return most if at_once is None else min(most, (length // BLOCK_ROWS + at_once) * BLOCK_ROWS)
@@ -142,6 +142,20 @@ def resident(
     return found
 
 
+def most_resident(view: View, entry: FieldRecord, spec: VectorSpec, slot_map: SlotMap) -> int:
+    """Return how many positions the memory budget allows to be held, in whole blocks unless all."""
+    codes = 0 if entry.codebook is None else len(slot_map) * -(-spec.dim // _DIMENSIONS_PER_CODE_BYTE)
+    return _resident_length(view.parts.budget - codes, spec, len(slot_map))
+
+
+def held_now(view: View, entry: FieldRecord, slot_map: SlotMap) -> Resident:
+    """Return what is in memory, without loading anything."""
+    held = view.parts.peek(view.record, ("vectors", entry.id))
+    if isinstance(held, Resident) and held.slots.agrees(slot_map.slots, held.length):
+        return held
+    return Resident.of(slot_map.slots, (), 0)
+
+
 def held_length(view: View, entry: FieldRecord) -> int:
     """Return how many positions are in memory already."""
     held = view.parts.peek(view.record, ("vectors", entry.id))
@@ -152,7 +166,12 @@ class Fetcher:
     """Fetches vectors by position: from memory as far as they are held, else from the file."""
 
     def __init__(self, view: View, entry: FieldRecord, spec: VectorSpec, slot_map: SlotMap) -> None:
-        self.held = resident(view, entry, spec, slot_map, at_once=1)
+        self.held = held_now(view, entry, slot_map)
+        missing = most_resident(view, entry, spec, slot_map) - self.held.length
+        self.cold = missing > _FEW
+        """Whether much that may be in memory is not."""
+        if 0 < missing <= _FEW:
+            self.held = resident(view, entry, spec, slot_map)
         self._view, self._entry, self._spec, self._slot_map = view, entry, spec, slot_map
 
     @property
@@ -281,9 +300,7 @@ def streamed_blocks(
     view: View, entry: FieldRecord, spec: VectorSpec, slot_map: SlotMap, mask: NDArray[np.bool_] | None
 ) -> tuple[Iterator[Block], bool]:
     """Return what `blocks` does, reading what is not in memory without keeping it."""
-    held = view.parts.peek(view.record, ("vectors", entry.id))
-    if not isinstance(held, Resident) or not held.slots.agrees(slot_map.slots, held.length):
-        held = Resident.of(slot_map.slots, (), 0)
+    held = held_now(view, entry, slot_map)
     return blocks_from(0, view, entry, spec, slot_map, mask, held), held.length < len(slot_map)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -42,6 +42,8 @@ class Trace:
     candidates: int = 0
     recall: float | None = 1.0
     streamed: bool = False
+    cold: bool = False
+    """Whether candidates came from the file that memory has room for."""
     notes: list[str] = field(default_factory=list)
     _clock: Callable[[], float] = time.perf_counter
     _last: float = field(default_factory=time.perf_counter)
@@ -60,7 +62,12 @@ def search(view: View, entry: FieldRecord, request: SearchRequest, threads: int,
     n_fields = len(view.record.fields)
     answers = []
     for numbers, distances in found:
-        stored = rows.by_numbers(view.session, view.record.id, numbers, n_fields, slots_only=not request.include)
+        scored = scores(distances, spec.metric).astype(np.float32) if spec else distances
+        if not request.include:
+            ids = rows.ids_of(view.session, view.record.id, numbers)
+            answers.append(Hits(ids=ids, scores=scored, distances=distances))
+            continue
+        stored = rows.by_numbers(view.session, view.record.id, numbers, n_fields)
         answers.append(
             Hits(
                 ids=[row.id for row in stored],
@@ -68,7 +75,7 @@ def search(view: View, entry: FieldRecord, request: SearchRequest, threads: int,
                 metadata=metadata_of(stored) if "metadata" in request.include else None,
                 vectors=vectors_of(view, stored) if "vector" in request.include else None,
                 expires=expiries_of(stored) if "expires" in request.include else None,
-                scores=scores(distances, spec.metric).astype(np.float32) if spec else distances,
+                scores=scored,
                 distances=distances,
             )
         )
@@ -135,29 +142,39 @@ def _planned(field: Field, request: SearchRequest, queries: NDArray[np.generic],
     trace.plan, trace.rejected = plan.way, plan.rejected
     if plan.way == "exact over the few that pass" and field.mask is not None:
         fetch = resident.Fetcher(field.view, field.entry, field.spec, field.slot_map)
+        trace.cold = fetch.cold
         return [rerank(queries[0], np.flatnonzero(field.mask), fetch, field.spec, request.k)]
     if plan.way == "code scan" and found is not None:
         answers = _by_codes(field, found, request, queries, plan.depth, trace)
-        if answers is not None:
-            return answers
-        trace.plan = "exact scan (the filter excludes what is near)"
+        left = np.flatnonzero([answer is None for answer in answers])
+        if not len(left):
+            return cast("list[Nearest]", answers)
+        trace.notes.append(f"codes did not tell what is near to {len(left)} of {len(queries)}: compared with all rows")
+        for at, exact in zip(left.tolist(), _exact(field, queries[left], request.k, trace), strict=True):
+            answers[at] = exact
+        return cast("list[Nearest]", answers)
+    return _exact(field, queries, request.k, trace)
+
+
+def _exact(field: Field, queries: NDArray[np.generic], k: int, trace: Trace) -> list[Nearest]:
     blocks, trace.streamed = resident.blocks(field.view, field.entry, field.spec, field.slot_map, field.mask)
-    return search_flat(blocks, queries, field.spec, request.k, threads=field.threads, streamed=trace.streamed)
+    return search_flat(blocks, queries, field.spec, k, threads=field.threads, streamed=trace.streamed)
 
 
 def _by_codes(
     field: Field, found: Coded, request: SearchRequest, queries: NDArray[np.generic], depth: int, trace: Trace
-) -> list[Nearest] | None:
+) -> list[Nearest | None]:
+    """Return answers over codes, None for queries that have to be compared with all rows."""
     trace.recall = recall_of(depth, request.k, found.calibration)
     trace.plan += f", {found.bits} bit per dimension, {depth} candidates,"
     search = CodeSearch(field, found)
+    trace.cold = search.fetch.cold
     if len(queries) > 1:
         answers, trace.candidates = search.several(queries, request.k, depth)
         return answers
     answer = search.one(queries[0], request.k, depth)
     if answer is None:
-        trace.recall = 1.0
-        return None
+        return [None]
     trace.candidates = answer[1]
     return [answer[0]]
 

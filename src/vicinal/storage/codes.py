@@ -27,6 +27,7 @@ PIECE_SLOTS: Final = 8192
 """Slots per stored piece of codes, at most."""
 _DTYPES: Final = frozenset({"<i4", "<f4", "<f8", "|u1", "<i8"})
 _LARGEST_BYTES: Final = 64 << 20
+_DIGEST_BYTES: Final = 16
 
 
 class StoredCodebook(NamedTuple):
@@ -39,12 +40,15 @@ class StoredCodebook(NamedTuple):
 
 def add_codebook(session: Session, field: int, spec: Mapping[str, object], arrays: Mapping[str, NDArray[Any]]) -> int:
     """Store a codebook of a field; return its id."""
-    data = _packed(arrays)
+    data, text = _packed(arrays), json.dumps(spec)
     session.run(
-        "insert into vicinal_codebook(field, spec, data, digest) values (?, ?, ?, ?)",
-        (field, json.dumps(spec), data, _digest("codebook", field, data)),
+        "insert into vicinal_codebook(field, spec, data, digest) values (?, ?, ?, x'')",
+        (field, text, data),
     )
-    return session.connection.last_insert_rowid()
+    identity = session.connection.last_insert_rowid()
+    digest = codebook_digest(field, identity, data) + _digest("spec", identity, text.encode())
+    session.run("update vicinal_codebook set digest = ? where id = ?", (digest, identity))
+    return identity
 
 
 def codebook(session: Session, field: int, identity: int) -> StoredCodebook:
@@ -54,10 +58,11 @@ def codebook(session: Session, field: int, identity: int) -> StoredCodebook:
         message = f"codebook {identity} is missing"
         raise Corrupted(message)
     spec, data, digest = found[0]
-    if not isinstance(data, bytes) or digest != _digest("codebook", field, data):
+    known = digest[:_DIGEST_BYTES] if isinstance(digest, bytes) else b""
+    if not isinstance(data, bytes) or known != codebook_digest(field, identity, data):
         message = f"codebook {identity} is not what was written"
         raise Corrupted(message)
-    return StoredCodebook(identity, _spec(spec), _unpacked(data))
+    return StoredCodebook(identity, _spec(identity, spec, digest), _unpacked(data))
 
 
 def codebook_ids(session: Session, field: int) -> list[int]:
@@ -68,27 +73,32 @@ def codebook_ids(session: Session, field: int) -> list[int]:
 
 def describe_codebook(session: Session, identity: int) -> dict[str, Any]:
     """Return what is known about a codebook, {} where nothing is."""
-    found = session.run("select spec from vicinal_codebook where id = ?", (identity,))
-    return _spec(found[0][0]) if found else {}
+    found = session.run("select spec, digest from vicinal_codebook where id = ?", (identity,))
+    return _spec(identity, *found[0]) if found else {}
 
 
 def change_codebook(session: Session, identity: int, spec: Mapping[str, object]) -> None:
     """Store what is known about a codebook."""
-    session.run("update vicinal_codebook set spec = ? where id = ?", (json.dumps(spec), identity))
+    text = json.dumps(spec)
+    for (digest,) in session.run("select digest from vicinal_codebook where id = ?", (identity,)):
+        renewed = cast("bytes", digest)[:_DIGEST_BYTES] + _digest("spec", identity, text.encode())
+        session.run("update vicinal_codebook set spec = ?, digest = ? where id = ?", (text, renewed, identity))
 
 
-def drop_codebook(session: Session, identity: int) -> None:
-    """Remove a codebook; maintenance removes its codes, which nobody owns any more."""
-    session.run("delete from vicinal_codebook where id = ?", (identity,))
+def drop_codebook(session: Session, field: int, identity: int) -> None:
+    """Remove a codebook of a field; maintenance removes its codes, which nobody owns any more."""
+    session.run("delete from vicinal_codebook where id = ? and field = ?", (identity, field))
 
 
-def _spec(text: object) -> dict[str, Any]:
+def _spec(identity: int, text: object, digest: object) -> dict[str, Any]:
+    valid = isinstance(text, str) and isinstance(digest, bytes)
+    valid = valid and digest[_DIGEST_BYTES:] == _digest("spec", identity, text.encode())  # type: ignore[index, attr-defined]
     try:
-        found = json.loads(cast("str", text))
-    except (TypeError, ValueError):
+        found = json.loads(cast("str", text)) if valid else None
+    except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
-        message = "the description of a codebook is damaged"
+        message = f"the description of codebook {identity} is damaged"
         raise Corrupted(message)
     return found
 
@@ -122,12 +132,18 @@ def read_codes(
 
 
 def coded_until(session: Session, identity: int) -> int:
-    """Return the slot behind the last one that has a code under a codebook."""
+    """Return the slot behind the last one that has a code under a codebook. Raises Corrupted."""
     found = session.run(
         "select key, count from vicinal_code where key between ? and ? order by key desc limit 1",
         (first_key(identity), last_key(identity)),
     )
-    return number_of(cast("int", found[0][0])) + cast("int", found[0][1]) if found else 0
+    if not found:
+        return 0
+    key, count = found[0]
+    if not isinstance(count, int) or not 0 <= count <= PIECE_SLOTS:
+        message = f"a piece of codes under codebook {identity} has a damaged count"
+        raise Corrupted(message)
+    return number_of(cast("int", key)) + count
 
 
 _DEAD: Final = (
@@ -152,8 +168,13 @@ def drop_dead_codes(session: Session, field: int, identity: int, limit: int) -> 
     )
 
 
+def codebook_digest(field: int, identity: int, data: bytes) -> bytes:
+    """Return the digest of a codebook's arrays; that of its description stands behind it."""
+    return _digest(f"codebook {field}", identity, data)
+
+
 def _digest(kind: str, owner: int, data: bytes) -> bytes:
-    return hashlib.blake2b(data, digest_size=16, key=f"{kind} {owner}".encode()).digest()
+    return hashlib.blake2b(data, digest_size=_DIGEST_BYTES, key=f"{kind} {owner}".encode()).digest()
 
 
 def _packed(arrays: Mapping[str, NDArray[Any]]) -> bytes:
@@ -170,7 +191,7 @@ def _unpacked(data: bytes) -> dict[str, NDArray[Any]]:
         for name, dtype, shape in json.loads(line):
             arrays[str(name)] = array = _array_at_start(rest, dtype, shape)
             rest = rest[array.nbytes :]
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         message = "the arrays of a codebook are damaged"
         raise Corrupted(message) from error
     return arrays

@@ -132,14 +132,12 @@ def by_numbers(
     """
     base = first_key(collection)
     columns = "key, id, slots, expires, null, null" if slots_only else _COLUMNS
-    sql = f"select {columns} from vicinal_row where key = ?"  # noqa: S608
-    execute = session.connection.execute
-    found = []
-    for row in rows:
-        raw = execute(sql, (base + int(row),)).fetchone()
-        if raw is not None:
-            found.append(_stored(raw, n_fields, base))
-    return found
+    keys = np.asarray(rows, np.int64) + base
+    if not len(keys):
+        return []
+    sql = f"select {columns} from vicinal_row where key in carray(?)"  # noqa: S608
+    found = {raw[0]: raw for raw in session.connection.execute(sql, (apsw.carray(np.unique(keys)),))}
+    return [_stored(found[key], n_fields, base) for key in keys.tolist() if key in found]
 
 
 def ids_of(session: Session, collection: int, numbers: NDArray[np.int64]) -> list[Id]:
