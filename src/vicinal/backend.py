@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from vicinal.batch import Batch
     from vicinal.filters import Node
+    from vicinal.indexing import IndexChoice
     from vicinal.report import Explanation, Report
     from vicinal.request import GetRequest, Include, SearchRequest
     from vicinal.results import BatchHits, Hits, Rows
@@ -157,6 +158,19 @@ class Backend(Protocol):
 
     def explain(self, name: str, request: SearchRequest) -> Explanation:
         """Run a search and return how it was answered."""
+        ...
+
+    def index(
+        self, name: str, using: str | None, choice: IndexChoice, progress: Callable[[int, int], None] | None
+    ) -> dict[str, object]:
+        """Store which kind of index a field has, and make it now; return what was made.
+
+        Raises Unsupported where the kind does not suit the field.
+        """
+        ...
+
+    def unreachable(self, name: str, using: str | None) -> int | None:
+        """Return how many rows no walk through a field's graph comes to; None where there is no graph."""
         ...
 
     def transaction(self) -> AbstractContextManager[None]:

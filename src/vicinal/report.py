@@ -62,7 +62,8 @@ class Explanation:
 class Recall:
     """The share of the `k` nearest that searches found which asked for `asked`: mean of `queries`.
 
-    low, high: its 95 % interval (bootstrap over the queries).
+    low, high: its 95 % interval (bootstrap over the queries). unreachable: rows that no walk through the graph
+    comes to, None where searches use no graph.
     """
 
     recall: float
@@ -71,11 +72,13 @@ class Recall:
     asked: float
     k: int
     queries: int
+    unreachable: int | None = None
 
     def __str__(self) -> str:
+        graph = "" if self.unreachable is None else f", {self.unreachable:,} rows unreachable"
         return (
             f"recall@{self.k} {self.recall:.4f} (95 % interval {self.low:.4f} to {self.high:.4f}), "
-            f"asked {self.asked:g}, {self.queries} queries"
+            f"asked {self.asked:g}, {self.queries} queries{graph}"
         )
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from vicinal.errors import InvalidInput, Unsupported, shorten
 from vicinal.filters import parse_filter, parse_path
+from vicinal.indexing import check_effort
 from vicinal.settings import MAX_K
 
 if TYPE_CHECKING:
@@ -85,6 +86,8 @@ class SearchRequest:
     """The largest distance of a hit."""
     include: tuple[Include, ...] = ("document", "metadata")
     using: str | None = None
+    effort: Mapping[str, int] | None = None
+    """How hard to look, in the terms of the field's kind of index, instead of `recall`."""
 
     @classmethod
     def checked(  # noqa: PLR0913 - the options of `Collection.search`
@@ -100,6 +103,7 @@ class SearchRequest:
         radius: float | None,
         include: Iterable[Include],
         using: str | None,
+        effort: Mapping[str, int] | None = None,
     ) -> SearchRequest:
         """Return the request of these options. Raises InvalidInput, InvalidFilter or Unsupported."""
         if mode in ("text", "hybrid"):
@@ -115,6 +119,9 @@ class SearchRequest:
         if radius is not None and not number:
             message = f"radius is a distance, not {shorten(radius)}"
             raise InvalidInput(message)
+        if exact and effort is not None:
+            message = "exact=True compares every row: leave effort out"
+            raise InvalidInput(message)
         return cls(
             vectors=vectors,
             collection=collection,
@@ -126,6 +133,7 @@ class SearchRequest:
             radius=None if radius is None else float(radius),
             include=check_include(include),
             using=using,
+            effort=check_effort(effort),
         )
 
 

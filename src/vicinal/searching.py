@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, cast
 
 from vicinal.encoder import field_of
 from vicinal.errors import InvalidInput, NotFound, shorten
+from vicinal.indexing import IndexChoice
 from vicinal.recall import measured
 from vicinal.request import GetRequest, SearchRequest, check_count
 from vicinal.settings import MAX_QUERIES
 from vicinal.values import check_id
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     import numpy as np
     from numpy.typing import ArrayLike, NDArray
@@ -58,6 +59,7 @@ class Searching:
         radius: float | None = None,
         include: Iterable[Include] = ("document", "metadata"),
         using: str | None = None,
+        effort: Mapping[str, int] | None = None,
     ) -> Hits:
         """Return the k rows nearest to a text or a vector that pass the filter, best first.
 
@@ -66,6 +68,8 @@ class Searching:
         recall: share of the true nearest rows to find at least; `exact=True` for all of them.
         radius: the largest distance of a hit; fewer than k come back where fewer are so near.
         include: of "document", "metadata", "vector" and "expires". using: the vector field, where there are several.
+        effort: how hard to look, in place of `recall`: {"ef": 128} for a graph, {"nprobe": 32} for lists, and
+            {"depth": 400} for the candidates that are compared exactly; see `index`.
 
         Ties come in the order of their ids.
         """
@@ -83,6 +87,7 @@ class Searching:
             radius=radius,
             include=include,
             using=using,
+            effort=effort,
         )
         return self._backend.search(self.name, request)[0]
 
@@ -98,6 +103,7 @@ class Searching:
         radius: float | None = None,
         include: Iterable[Include] = ("document", "metadata"),
         using: str | None = None,
+        effort: Mapping[str, int] | None = None,
         arrays: bool = False,
     ) -> list[Hits] | BatchHits:
         """Answer several texts, or vectors (n, dim), at once: a list of `Hits`, or arrays of shape (n, k)."""
@@ -112,6 +118,7 @@ class Searching:
             radius=radius,
             include=() if arrays else include,
             using=using,
+            effort=effort,
         )
         if arrays:
             return self._backend.search_arrays(self.name, request)
@@ -131,6 +138,7 @@ class Searching:
         radius: float | None = None,
         include: Iterable[Include] = ("document", "metadata"),
         using: str | None = None,
+        effort: Mapping[str, int] | None = None,
     ) -> Explanation:
         """Run a search and return how it was answered: plan, rows passing, candidates, recall, times."""
         request = SearchRequest.checked(
@@ -144,6 +152,7 @@ class Searching:
             radius=radius,
             include=include,
             using=using,
+            effort=effort,
         )
         return self._backend.explain(self.name, request)
 
@@ -158,6 +167,7 @@ class Searching:
         radius: float | None = None,
         include: Iterable[Include] = ("document", "metadata"),
         using: str | None = None,
+        effort: Mapping[str, int] | None = None,
     ) -> Hits:
         """Return the k rows nearest to a row, which is not among them itself; options as for `search`.
 
@@ -184,6 +194,7 @@ class Searching:
             radius=radius,
             include=include,
             using=field,
+            effort=effort,
         )
         return self._backend.search(self.name, request)[0].without(identity, k)
 
@@ -221,7 +232,33 @@ class Searching:
             using=field,
         )
         found = [self._backend.search(self.name, replace(request, vectors=each[None]))[0] for each in vectors]
-        return measured(found, self._backend.search(self.name, replace(request, exact=True)), own, (recall, k))
+        found_share = measured(found, self._backend.search(self.name, replace(request, exact=True)), own, (recall, k))
+        return replace(found_share, unreachable=self._backend.unreachable(self.name, field))
+
+    def index(
+        self,
+        kind: str = "auto",
+        *,
+        using: str | None = None,
+        progress: Callable[[int, int], None] | None = None,
+        **parameters: int,
+    ) -> dict[str, object]:
+        """Choose the kind of index of a vector field, make it now, and return what was made.
+
+        kind: "auto" (an exact scan of few rows, a scan of codes of many), "flat" (always exact), "scan" (`bits` 1
+            or 2), "hnsw" (`M`, `ef_construction`), "ivf" (`nlist`), "scann" (`nlist`, `bits`). Parameters that
+            are not given are chosen by the number of rows.
+        progress: called with the rows done and the rows there are.
+
+        Returns kind, parameters, rows, seconds and bytes. The choice is stored with the collection; what is added
+        later is found at once, and maintenance builds anew when much has changed. Searches and writes go on meanwhile.
+
+        Raises InvalidInput naming an unknown kind or parameter, Unsupported where the kind does not suit the field,
+        Locked while another index is being built. Cost, one thread, 100,000 rows of 256 dimensions: hnsw 40 s,
+        ivf and scann 2 s.
+        """
+        choice = IndexChoice.checked(kind, parameters)
+        return self._backend.index(self.name, using, choice, progress)
 
     def _vectors(self, queries: Sequence[str] | ArrayLike, using: str | None) -> NDArray[np.generic]:
         """Return several queries, given as texts or as vectors, as (n, width)."""

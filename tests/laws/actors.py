@@ -5,6 +5,7 @@ Each performs the same calls and reports plain values. Run as a program, this is
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 from datetime import UTC, datetime
 from multiprocessing import Pipe
@@ -70,6 +71,26 @@ def small_world(patch: Any) -> None:
     ):
         assert hasattr(module, name), (module, name)
         patch(module, name, value)
+
+
+def _coding() -> Any:
+    """Return the limits of codes beside this file, which is a module of a package or a program."""
+    path = Path(__file__).with_name("coding.py")
+    spec = importlib.util.spec_from_file_location("coding_of_laws", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+coding = _coding()
+
+
+def coded_world(patch: Any) -> None:
+    """Code fields of 32 rows, and search over codes wherever there are any."""
+    coding.small_codes(patch, rows=32, tail=6, step=40, coarse=400, segment=16, piece=8)
+    coding.always_codes(patch)
 
 
 class Local:
@@ -236,10 +257,11 @@ class Foreign:
 class Remote:
     """Another process with a database of its own on the file."""
 
-    def __init__(self, path: str, *, small: bool) -> None:
+    def __init__(self, path: str, *, small: bool, coded: bool = False) -> None:
         self.pipe, theirs = Pipe()
         handle = theirs.fileno()
-        program = [sys.executable, str(Path(__file__)), str(handle), path, "small" if small else ""]
+        worlds = [name for name, chosen in (("small", small), ("coded", coded)) if chosen]
+        program = [sys.executable, str(Path(__file__)), str(handle), path, *worlds]
         self.process = Popen(program, pass_fds=[handle])
         theirs.close()
 
@@ -252,10 +274,12 @@ class Remote:
         assert self.process.wait(20) == 0
 
 
-def serve(handle: int, path: str, *, small: bool) -> None:
+def serve(handle: int, path: str, worlds: list[str]) -> None:
     """Answer calls until the other end is closed."""
-    if small:
+    if "small" in worlds:
         small_world(setattr)
+    if "coded" in worlds:
+        coded_world(setattr)
     pipe, actor = Connection(handle), Local(path, [0])
     with actor.db:
         while True:
@@ -267,4 +291,4 @@ def serve(handle: int, path: str, *, small: bool) -> None:
 
 
 if __name__ == "__main__":
-    serve(int(sys.argv[1]), sys.argv[2], small=bool(sys.argv[3]))
+    serve(int(sys.argv[1]), sys.argv[2], sys.argv[3:])

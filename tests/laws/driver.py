@@ -40,6 +40,7 @@ def _generation() -> ModuleType:
 
 generation: Any = _generation()
 DIM = 8
+CODED_PAIRS = [pair for pair in PAIRS if pair[1] in ("cosine", "l2", "dot")]
 NAMES = ("one", "two", "three", "four")
 IDS: dict[type, list[Any]] = {
     int: [*range(1, 40), -5, 2**40],
@@ -59,24 +60,28 @@ class Frame:
 
 
 class World:
-    def __init__(self, path: str, seed: int, *, small: bool) -> None:
+    def __init__(self, path: str, seed: int, *, small: bool, coded: bool = False) -> None:
         self.random = random.Random(seed)
         self.pick = self.random.choice
         self.now = 1_700_000_000 * MICRO
         self.budget = self.pick([None, None, 700]) if small else None
         self.local = Local(path, [self.now], budget=self.budget)
         self.foreign = Foreign(path, self.local.db._backend._parts)
-        self.remote = Remote(path, small=small)
+        self.remote = Remote(path, small=small, coded=coded)
         self.state = State()
         self.stack: list[Frame] = []
         self.owner = ""
         self.pinned: State | None = None
+        self.dim = 16 if coded else DIM  # fewer dimensions are not coded
         self.log: deque[str] = deque(maxlen=60)
         self.counts: dict[str, int] = {}
-        pairs = [*PAIRS, ("f32", "cosine")]
+        self.batches = [1, 4, 12, 24] if coded else [1, 1, 2, 4, 12]
+        self.pairs = CODED_PAIRS if coded else PAIRS
+        pairs = CODED_PAIRS if coded else [*PAIRS, ("f32", "cosine")]
         for at, name in enumerate(NAMES[:3]):
-            specs = pairs[at * 5 : at * 5 + 5]
-            self.create(name, {f"v{i}": (DIM, *pair) for i, pair in enumerate(specs)})
+            n = 3 if coded else 5
+            specs = pairs[at * n : at * n + n]
+            self.create(name, {f"v{i}": (self.dim, *pair) for i, pair in enumerate(specs)})
 
     # --- one step
 
@@ -174,7 +179,7 @@ class World:
         self.check("local", "create", name, {"fields": fields}, self.state)
 
     def fields(self) -> dict[str, tuple[int, str, str]]:
-        return {f"v{i}": (DIM, *self.pick(PAIRS)) for i in range(self.pick([1, 1, 2, 3]))}
+        return {f"v{i}": (self.dim, *self.pick(self.pairs)) for i in range(self.pick([1, 1, 2, 3]))}
 
     # --- what is asked for
 
@@ -194,8 +199,8 @@ class World:
             return None
         if dtype == "bit":
             return np.array([self.random.randrange(4)], np.uint8)
-        numbers = [self.random.randrange(-2, 3) for _ in range(DIM)]
-        numbers[self.random.randrange(DIM)] = self.pick([1, 3])
+        numbers = [self.random.randrange(-2, 3) for _ in range(self.dim)]
+        numbers[self.random.randrange(self.dim)] = self.pick([1, 3])
         offset = self.pick([0, 0, 0, 1024]) if dtype == "f32" else 0
         kind = {"f32": np.float32, "f16": np.float16, "i8": np.int8}[dtype]
         return (np.array(numbers) + offset).astype(kind)
@@ -246,7 +251,7 @@ class World:
         verb = self.pick(["add"] * 4 + ["upsert"] * 4 + ["update"] * 3 + ["patch"] * 2 + ["delete"] * 3)
         if self.random.random() < 0.03 and self.owner != "foreign":
             return self.pick([("drop", {}), ("rename", {"new_name": self.pick(NAMES)})])
-        n = self.pick([1, 1, 2, 4, 12])
+        n = self.pick(self.batches)
         match verb:
             case "add" | "upsert":
                 given = self.columns(state, name, n, some=False)

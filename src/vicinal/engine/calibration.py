@@ -59,10 +59,11 @@ class Calibration:
             }
             rows, queries = int(found["rows"]), int(found["queries"])
             expected, far = tuple(map(_share, found["expected"])), float(found["far"])
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             message = "the stored calibration is damaged"
             raise Corrupted(message) from error
-        if not missed or any(len(pairs) != len(DEPTHS) for pairs in missed.values()) or min(rows, queries) < 1:
+        whole = all(len(pairs) == len(DEPTHS) for pairs in missed.values()) and len(expected) in (0, len(DEPTHS))
+        if not missed or not whole or min(rows, queries, *missed) < 1 or math.isnan(far):
             message = "the stored calibration is incomplete"
             raise Corrupted(message)
         return cls(rows=rows, queries=queries, missed=missed, expected=expected, far=far)

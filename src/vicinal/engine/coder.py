@@ -20,6 +20,9 @@ from vicinal.engine.coded import Coded, Unusable, coded
 from vicinal.engine.measuring import calibrate
 from vicinal.engine.read import spec_of
 from vicinal.engine.reservoir import Reservoir
+from vicinal.engine.standing import choice_of
+from vicinal.engine.standing import current as current_field
+from vicinal.engine.standing import save as save_field
 from vicinal.engine.view import View
 from vicinal.errors import Corrupted
 from vicinal.index import TRAINING_ROWS, Bits, Codebook, scannable
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from vicinal.engine.parts import Parts
+    from vicinal.indexing import IndexChoice
     from vicinal.storage.catalog import CollectionRecord, FieldRecord
     from vicinal.storage.pool import Pool
     from vicinal.storage.session import Session
@@ -40,9 +44,14 @@ if TYPE_CHECKING:
 
 MIN_ROWS: Final = 16_384
 """From so many rows on a field gets codes; below, an exact scan is as fast."""
-_TAIL_SLOTS: Final = 2048
+_MIN_CHOSEN_ROWS: Final = 1000
+"""From so many on where the scan was chosen by hand."""
+_TAIL_SLOTS: Final = 1024
 """So many slots without codes are encoded; fewer are compared exactly by each search."""
 _STEP_SLOTS: Final = 32_768
+_STEP_BYTES: Final = 32 << 20
+_PATIENCE: Final = 0.1
+"""Seconds to wait for another process's write: codes can wait longer than their writer."""
 _GROWN, _MUCH_GROWN = 1.5, 4.0
 """Calibrated anew by maintenance, and roughly by a write, when there are so many times the slots."""
 _CALIBRATED_ROWS: Final = 512
@@ -62,12 +71,17 @@ class Coder:
         self._now = now
         self._threads = threads
         self._busy = threading.Lock()
-        self._patient = True
+        self._patient = False
         self._asked: dict[int, Reservoir] = {}
         self._codebooks: dict[int, Codebook] = {}
 
-    def settle(self, name: str, most_slots: int) -> None:
-        """Work on one collection until its codes are up to date, or `most_slots` were encoded.
+    @property
+    def busy(self) -> bool:
+        """Whether a thread is at work."""
+        return self._busy.locked()
+
+    def settle(self, name: str, most_slots: int) -> bool:
+        """Work on one collection until its codes are up to date, or `most_slots` were encoded; whether they are.
 
         Does nothing while another thread is at it, or inside a transaction.
         """
@@ -78,22 +92,23 @@ class Coder:
                 done = None if encoded is None else done + encoded
             if mine and done is None:
                 self._calibrate(name, first=True)
+            return done is None
 
-    def tend(self) -> bool:
+    def tend(self, *, waiting: bool = False) -> bool:
         """Do one step for any collection, the least urgent ones too; return whether there may be more.
 
-        For maintenance: raises Locked at once where another process writes.
+        Without `waiting`, raises Locked almost at once where another process writes.
         """
         with self._turn() as mine:
             if not mine:
                 return False
             with self._pool.reader() as session, session.reading():
                 names = catalog.names(session)
-            self._patient = False
+            self._patient = waiting
             try:
                 return any(map(self._tend, names))
             finally:
-                self._patient = True
+                self._patient = False
 
     def _tend(self, name: str) -> bool:
         try:
@@ -117,7 +132,8 @@ class Coder:
     def _publishing(self) -> Iterator[Session]:
         """Lend a session inside a short write transaction."""
         with self._pool.writer() as session:
-            patience = nullcontext() if self._patient else impatient(session.connection, self._pool.settings.timeout)
+            timeout = self._pool.settings.timeout
+            patience = nullcontext() if self._patient else impatient(session.connection, timeout, _PATIENCE)
             with patience, session.writing():
                 yield session
 
@@ -169,12 +185,12 @@ class Coder:
             else:
                 return False
         with self._publishing() as session:
-            current = _current(session, record, entry)
+            current = current_field(session, record, entry)
             if current is not None and current[1].codebook == found.identity:
                 described = codes.describe_codebook(session, found.identity)
                 described |= {"calibration": measured.to_dict(), "measured_at": entry.next_slot, "rough": first}
                 codes.change_codebook(session, found.identity, described)
-                _save(session, *current)
+                save_field(session, *current)
         asked.measured = asked.measured if first else asked.seen
         return True
 
@@ -187,7 +203,9 @@ class Coder:
             view = View(session, record, self._parts, self._now())
             for entry in record.fields:
                 spec = spec_of(entry)
-                if spec is None or not scannable(spec) or max(entry.next_slot, entry.covered) < MIN_ROWS:
+                if spec is None or not scannable(spec):
+                    continue
+                if max(entry.next_slot, entry.covered) < _fewest(choice_of(record, entry)):
                     continue
                 work = self._next(view, entry, spec)
                 if work is not None:
@@ -199,18 +217,25 @@ class Coder:
     def _next(self, view: View, entry: FieldRecord, spec: VectorSpec) -> Callable[[], int] | None:
         """Return what publishes the next step of a field, computed now; None where there is nothing to do."""
         session, record = view.session, view.record
+        choice = choice_of(record, entry)
+        if choice.kind == "flat":
+            some = entry.codebook is not None or codes.codebook_ids(session, entry.id)
+            return (lambda: self._forget(record, entry)) if some else None
+        asked = choice.parameters.get("bits") if choice.kind == "scan" else None
         seen = self._parts.peek(record, ("codes", entry.id))
         unusable = isinstance(seen, Unusable) and seen.identity == entry.codebook
         if unusable or not 0 <= entry.covered <= entry.next_slot:
             return lambda: self._forget(record, entry)
         staged = [each for each in codes.codebook_ids(session, entry.id) if each != entry.codebook]
         if entry.codebook is not None and not staged:
-            if entry.next_slot - entry.covered < _TAIL_SLOTS:
+            bits = self._bits(session, entry.codebook)
+            if entry.next_slot - entry.covered < _TAIL_SLOTS and (asked is None or bits in (asked, None)):
                 return None
-            bits = self._bits(session, entry)
-            if bits is not None and bits == _bits_for(view.slots(entry).n_live, bits):
+            if bits is not None and bits == (asked or _bits_for(view.slots(entry).n_live, bits)):
                 return self._encoded(view, entry, spec, entry.codebook, entry.covered)
         elif staged:
+            if asked is not None and self._bits(session, staged[-1]) != asked:
+                return lambda: self._forget(record, entry)
             try:
                 start = codes.coded_until(session, staged[-1])
             except Corrupted:
@@ -218,30 +243,35 @@ class Coder:
             return self._encoded(view, entry, spec, staged[-1], start)
         return self._trained(view, entry, spec)
 
-    def _bits(self, session: Session, entry: FieldRecord) -> int | None:
+    def _bits(self, session: Session, identity: int) -> int | None:
         try:
-            return int(codes.describe_codebook(session, entry.codebook or 0)["bits"])
+            return int(codes.describe_codebook(session, identity)["bits"])
         except (Corrupted, KeyError, TypeError, ValueError):
             return None
 
     def _trained(self, view: View, entry: FieldRecord, spec: VectorSpec) -> Callable[[], int] | None:
-        slot_map = view.slots(entry)
-        if slot_map.n_live < MIN_ROWS // 2:
+        slot_map, choice = view.slots(entry), choice_of(view.record, entry)
+        if slot_map.n_live < _fewest(choice) // 2:
             return None
         positions = np.flatnonzero(slot_map.live)
         chosen = np.random.default_rng(len(positions)).permutation(positions)[:TRAINING_ROWS]
         with Reader(view.session, entry.id, spec) as reader:
             sample = reader.at(slot_map.slots.view[np.sort(chosen)])
-        bits = _bits_for(slot_map.n_live, None)
+        asked = choice.parameters.get("bits") if choice.kind == "scan" else None
+        bits: Bits = _bits_for(slot_map.n_live, None) if asked is None else 1 if asked == 1 else 2
         codebook = Codebook.train(sample, spec, bits)
         described = {"bits": bits, "rows": slot_map.n_live}
 
         def publish() -> int:
             identity = None
             with self._publishing() as session:
-                current = _current(session, view.record, entry)
+                current = current_field(session, view.record, entry)
                 known = codes.codebook_ids(session, entry.id)
-                if current is not None and all(each == current[1].codebook for each in known):
+                if (
+                    current is not None
+                    and choice_of(*current) == choice
+                    and all(each == current[1].codebook for each in known)
+                ):
                     identity = codes.add_codebook(session, entry.id, described, codebook.arrays())
             if identity is not None:  # committed: before, the id may yet become another codebook's
                 self._codebooks = {identity: codebook}
@@ -258,12 +288,12 @@ class Coder:
             return lambda: self._forget(view.record, entry)
         if start > entry.next_slot:
             return lambda: self._forget(view.record, entry)
-        end = min(entry.next_slot, start + _STEP_SLOTS)
+        end = min(entry.next_slot, start + max(1, min(_STEP_SLOTS, _STEP_BYTES // spec.row_bytes)))
         found = self._codes_of(view, entry, spec, codebook, start, end)
 
         def publish() -> int:
             with self._publishing() as session:
-                current = _current(session, view.record, entry)
+                current = current_field(session, view.record, entry)
                 stands = identity in codes.codebook_ids(session, entry.id)
                 if current is None or not stands:
                     return end - start
@@ -275,7 +305,7 @@ class Coder:
                 if used or now.codebook is None or end >= now.next_slot - _TAIL_SLOTS:
                     if not used and now.codebook is not None:
                         codes.drop_codebook(session, entry.id, now.codebook)
-                    _save(session, record, replace(now, codebook=identity, covered=end))
+                    save_field(session, record, replace(now, codebook=identity, covered=end))
             return end - start
 
         return publish
@@ -303,11 +333,11 @@ class Coder:
     def _forget(self, record: CollectionRecord, entry: FieldRecord) -> int:
         """Drop the codes of a field, to be made anew."""
         with self._publishing() as session:
-            current = _current(session, record, entry)
+            current = current_field(session, record, entry)
             if current is not None:
                 for identity in codes.codebook_ids(session, entry.id):
                     codes.drop_codebook(session, entry.id, identity)
-                _save(session, current[0], replace(current[1], codebook=None, covered=0))
+                save_field(session, current[0], replace(current[1], codebook=None, covered=0))
         return 0
 
 
@@ -323,22 +353,12 @@ def _n_live(view: View, entry: FieldRecord, length: int) -> int:
     return int(np.count_nonzero(view.slots(entry).live[:length]))
 
 
+def _fewest(choice: IndexChoice) -> int:
+    """Return from how many rows on a field gets codes."""
+    return min(MIN_ROWS, _MIN_CHOSEN_ROWS) if choice.kind == "scan" else MIN_ROWS
+
+
 def _bits_for(n: int, now: int | None) -> Bits:
     if now == 1 and n >= _FINE_UNTIL:
         return 1
     return 1 if n >= _COARSE_FROM else 2
-
-
-def _current(
-    session: Session, record: CollectionRecord, entry: FieldRecord
-) -> tuple[CollectionRecord, FieldRecord] | None:
-    """Return the collection and the field as they are now; None where they are gone."""
-    found = catalog.find(session, record.name)
-    if found is None or found.id != record.id:
-        return None
-    return next(((found, each) for each in found.fields if each.id == entry.id), None)
-
-
-def _save(session: Session, record: CollectionRecord, entry: FieldRecord) -> None:
-    fields = tuple(entry if each.id == entry.id else each for each in record.fields)
-    catalog.save(session, replace(record, fields=fields))

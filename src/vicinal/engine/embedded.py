@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Final
 
 from vicinal.backend import Capabilities, CollectionInfo, CollectionSpec, FieldSpec
 from vicinal.engine import maintenance, read, resident, search, transfer, verify, write
+from vicinal.engine.builder import Builder
 from vicinal.engine.coded import Coded
 from vicinal.engine.coder import Coder
 from vicinal.engine.maintainer import Maintainer
 from vicinal.engine.parts import Parts
 from vicinal.engine.resident import Resident
 from vicinal.engine.search import Trace
+from vicinal.engine.structures import Structured
+from vicinal.engine.upkeep import Upkeep
 from vicinal.engine.view import View
 from vicinal.engine.warmer import Warmer
 from vicinal.errors import AlreadyExists, InvalidInput, NotFound, SpecMismatch, VicinalError, shorten
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
     from vicinal.backend import WriteMode
     from vicinal.batch import Batch
     from vicinal.filters import Node
+    from vicinal.indexing import IndexChoice
     from vicinal.report import Report
     from vicinal.request import GetRequest, Include, SearchRequest
     from vicinal.results import BatchHits, Hits, Rows
@@ -57,7 +61,9 @@ class EmbeddedBackend:
         self._parts = Parts(settings.memory_budget, _nbytes_of)
         self._warmer = Warmer(self._load_block)
         self._coder = Coder(self._pool, self._parts, self._now, settings.threads)
-        self._maintainer = Maintainer(self._pool, self._coder, self._now, enabled=settings.maintenance)
+        self._builder = Builder(self._pool, self._parts, self._coder, self._now)
+        self._upkeep = Upkeep(self._coder, self._builder)
+        self._maintainer = Maintainer(self._pool, self._upkeep, self._now, enabled=settings.maintenance)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -263,6 +269,21 @@ class EmbeddedBackend:
                 stages_ms=trace.stages_ms,
             )
 
+    # --- indexes ---------------------------------------------------------------------------
+
+    def index(
+        self, name: str, using: str | None, choice: IndexChoice, progress: Callable[[int, int], None] | None
+    ) -> dict[str, object]:
+        with self._writing() as session:
+            record = self._record(session, name)
+            entry = _field(record, using)
+            self._builder.choose(session, record, entry, choice)
+        return self._builder.build(name, entry.name, choice, progress)
+
+    def unreachable(self, name: str, using: str | None) -> int | None:
+        with self._view(name) as view:
+            return self._builder.unreachable(view, _field(view.record, using))
+
     # --- the database ----------------------------------------------------------------------
 
     @contextmanager
@@ -296,7 +317,7 @@ class EmbeddedBackend:
             return verify.repair(session, progress)
 
     def compact(self, progress: Callable[[int, int], None] | None) -> dict[str, int]:
-        return maintenance.compact(self._pool, self._coder, self._now, progress)
+        return maintenance.compact(self._pool, self._upkeep, self._now, progress)
 
     def stats(self) -> dict[str, object]:
         with self._pool.reader() as session, session.reading():
@@ -304,13 +325,14 @@ class EmbeddedBackend:
 
     def close(self) -> None:
         self._pool.close()
+        self._builder.stop()
         self._warmer.stop()
         self._maintainer.stop()
 
 
 def _nbytes_of(value: object) -> int:
     """Return the bytes a part counts against the memory budget: vectors and codes do, all else is small."""
-    return value.nbytes if isinstance(value, (Resident, Coded)) else 0
+    return value.nbytes if isinstance(value, (Resident, Coded, Structured)) else 0
 
 
 def _not_found(name: str, known: list[str]) -> str:

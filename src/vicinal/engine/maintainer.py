@@ -15,7 +15,7 @@ from vicinal.errors import Closed, Locked, VicinalError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from vicinal.engine.coder import Coder
+    from vicinal.engine.upkeep import Upkeep
     from vicinal.storage.pool import Pool
 
 _IDLE_SECONDS: Final = 0.5
@@ -29,10 +29,10 @@ class Maintainer:
     the step took, so that writers of this and other processes come first.
     """
 
-    def __init__(self, pool: Pool, coder: Coder, now: Callable[[], int], *, enabled: bool) -> None:
+    def __init__(self, pool: Pool, upkeep: Upkeep, now: Callable[[], int], *, enabled: bool) -> None:
         self._enabled = enabled and not pool.target.read_only
         self._pool = weakref.ref(pool)
-        self._coder = weakref.ref(coder)
+        self._upkeep = weakref.ref(upkeep)
         self._now = now
         # Not an Event: Ctrl-C inside `Event.set` would leave its lock taken for ever.
         self._writes: SimpleQueue[None] = SimpleQueue()
@@ -78,13 +78,13 @@ class Maintainer:
 
     def _work(self) -> bool:
         """Run one step; return whether there may be more to do now."""
-        pool, coder = self._pool(), self._coder()
-        if pool is None or coder is None:
+        pool, upkeep = self._pool(), self._upkeep()
+        if pool is None or upkeep is None:
             self._stopping = True
             return False
         started = time.monotonic()
         try:
-            more = maintenance.step(pool, self._now, waiting=False) or coder.tend()
+            more = maintenance.step(pool, self._now, waiting=False) or upkeep.tend(resting=True)
         except Closed:
             self._stopping = True
             return False

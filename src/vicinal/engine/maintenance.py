@@ -24,7 +24,7 @@ from vicinal.storage.rows import pack_slots
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from vicinal.engine.coder import Coder
+    from vicinal.engine.upkeep import Upkeep
     from vicinal.storage.catalog import CollectionRecord, FieldRecord
     from vicinal.storage.pool import Pool
     from vicinal.storage.session import Session
@@ -151,13 +151,13 @@ def give_back(session: Session) -> bool:
 
 
 def compact(
-    pool: Pool, coder: Coder, now: Callable[[], int], progress: Callable[[int, int], None] | None
+    pool: Pool, upkeep: Upkeep, now: Callable[[], int], progress: Callable[[int, int], None] | None
 ) -> dict[str, int]:
     """Run all steps there are, and empty the write-ahead log; return bytes before and after."""
     with pool.writer() as session:
         before = _file_bytes(session)
     done = 0
-    while step(pool, now) or coder.tend():
+    while step(pool, now) or upkeep.tend(resting=False):
         done += 1
         if progress is not None:
             progress(done, 0)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from vicinal.engine.coded import Coded
     from vicinal.vectors import VectorSpec
 
-Way = Literal["exact scan", "exact over the few that pass", "code scan"]
+Way = Literal["exact scan", "exact over the few that pass", "code scan", "hnsw", "ivf", "scann"]
 
 EXACT_RECALL: Final = 0.9995
 """Asked for more, a search is exact."""
@@ -40,6 +40,12 @@ class Situation:
     recall: float
     exact: bool
     in_memory: bool
+    chosen: Way | None = None
+    """The way that goes with the kind chosen by hand: taken wherever it can serve the request."""
+    offered_ms: float | None = None
+    """What the chosen graph or lists are expected to cost, without a filter; None where they cannot serve."""
+    depth: int | None = None
+    """Candidates of the code scan, where the caller says how many."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,11 +64,17 @@ def choose(situation: Situation, spec: VectorSpec, coded: Coded | None) -> Plan:
     if situation.filtered and situation.queries == 1:
         costs["exact over the few that pass"] = _few(situation, spec)
     depth = situation.passing
-    if coded is not None and not situation.exact and situation.recall <= EXACT_RECALL:
-        depth = calibration.depth_for(situation.recall, situation.k, situation.rows, coded.bits, coded.calibration)
+    usable = not situation.exact and (situation.recall <= EXACT_RECALL or situation.depth is not None)
+    if coded is not None and usable:
+        depth = situation.depth or calibration.depth_for(
+            situation.recall, situation.k, situation.rows, coded.bits, coded.calibration
+        )
         if depth < situation.passing:
             costs["code scan"] = _codes(situation, coded, depth)
-    way = min(costs, key=lambda each: costs[each])
+    if situation.chosen is not None and situation.offered_ms is not None:
+        costs[situation.chosen] = situation.offered_ms * (situation.rows / max(1, situation.passing))
+    able = [each for each in costs if each in (situation.chosen, "exact over the few that pass")]
+    way = min(able if situation.chosen in costs else costs, key=lambda each: costs[each])
     rejected: dict[str, float] = {each: cost for each, cost in costs.items() if each != way}
     depth = depth if way == "code scan" else situation.passing
     return Plan(way=way, depth=depth, expected_ms=costs[way], rejected=rejected)

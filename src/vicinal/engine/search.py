@@ -13,7 +13,9 @@ from vicinal.engine import planner, resident
 from vicinal.engine.approximate import CodeSearch, Field, Nearest
 from vicinal.engine.calibration import recall_of
 from vicinal.engine.coded import Coded, Unusable, coded
+from vicinal.engine.indexed import WAYS, IndexSearch, explicit_depth, offered
 from vicinal.engine.read import expiries_of, metadata_of, spec_of, vectors_of
+from vicinal.engine.standing import choice_of
 from vicinal.index import rerank, search_flat
 from vicinal.results import BatchHits, Hits
 from vicinal.storage import rows
@@ -124,7 +126,10 @@ def _nearest(view: View, entry: FieldRecord, request: SearchRequest, threads: in
 
 def _planned(field: Field, request: SearchRequest, queries: NDArray[np.generic], trace: Trace) -> list[Nearest]:
     """Return positions and distances by the cheapest way that meets the request."""
-    found = None if request.exact else coded(field.view, field.entry, field.spec, field.slot_map, field.threads)
+    offer = offered(field, request, trace.notes)
+    kind = choice_of(field.view.record, field.entry).kind
+    coding = offer is None and not request.exact and kind != "flat"
+    found = coded(field.view, field.entry, field.spec, field.slot_map, field.threads) if coding else None
     if isinstance(found, Unusable):
         trace.notes.append(f"codes cannot be used and will be made anew: {found.reason}")
         found = None
@@ -137,6 +142,9 @@ def _planned(field: Field, request: SearchRequest, queries: NDArray[np.generic],
         recall=request.recall,
         exact=request.exact,
         in_memory=resident.held_length(field.view, field.entry) >= len(field.slot_map),
+        chosen=WAYS.get(kind),
+        offered_ms=None if offer is None else offer.effort.expected_ms,
+        depth=explicit_depth(request),
     )
     plan = planner.choose(situation, field.spec, found)
     trace.plan, trace.rejected = plan.way, plan.rejected
@@ -144,6 +152,10 @@ def _planned(field: Field, request: SearchRequest, queries: NDArray[np.generic],
         fetch = resident.Fetcher(field.view, field.entry, field.spec, field.slot_map)
         trace.cold = fetch.cold
         return [rerank(queries[0], np.flatnonzero(field.mask), fetch, field.spec, request.k)]
+    if offer is not None and plan.way == offer.structure.kind:
+        trace.plan, trace.recall = offer.plan, offer.effort.recall
+        indexed, trace.candidates = IndexSearch(field, offer, request.recall).several(queries, request.k)
+        return indexed
     if plan.way == "code scan" and found is not None:
         answers = _by_codes(field, found, request, queries, plan.depth, trace)
         left = np.flatnonzero([answer is None for answer in answers])

@@ -73,6 +73,8 @@ def refresh(old: SlotMap, version: int, session: Session, field: FieldRecord) ->
         fresh = max(0, min(chunk.written, last + 1 - chunk.first))  # slots of this chunk seen before
         start = int(np.searchsorted(known, chunk.first))
         end = int(np.searchsorted(known, chunk.first + fresh))
+        if chunk.alive and end - start < fresh:
+            return None  # dead before, and therefore left out: a repair has brought it back
         live[start:end] = chunk.live[known[start:end] - chunk.first]
         if fresh < chunk.written and chunk.alive:
             slots = slots.appended(np.arange(chunk.first + fresh, chunk.first + chunk.written))

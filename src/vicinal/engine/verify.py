@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from vicinal.engine.read import spec_of
 from vicinal.errors import Corrupted, shorten
 from vicinal.report import Report
-from vicinal.storage import audit, catalog, chunks, rows
+from vicinal.storage import audit, catalog, chunks, codes, rows
 from vicinal.storage.chunks import Reader
 from vicinal.storage.rows import NO_SLOT
 
@@ -196,4 +196,8 @@ def _rebuild_chunks(session: Session, record: CollectionRecord) -> None:
     for entry in record.fields:
         chunks.rebuild(session, entry.id, owner[entry.id], version)
     rows.touch(session, record.id, rows.numbers(session, record.id), version)
-    catalog.save(session, record)
+    for entry in record.fields:  # codes of slots that were taken for dead are not theirs
+        for identity in codes.codebook_ids(session, entry.id):
+            codes.drop_codebook(session, entry.id, identity)
+    fields = tuple(replace(entry, codebook=None, covered=0) for entry in record.fields)
+    catalog.save(session, replace(record, fields=fields))

@@ -99,7 +99,13 @@ class View:
     def expired(self) -> NDArray[np.int64]:
         """Return the numbers of rows that are stored but have expired. Cost: one look into an index."""
         if self._expired is None:
-            first = rows.next_expiry(self.session, self.record.id)
+            first = self.parts.get(
+                self.session,
+                self.record,
+                "next expiry",
+                lambda: rows.next_expiry(self.session, self.record.id),
+                lambda _old, _version: None,
+            )
             some = first is not None and first <= self.now
             self._expired = rows.expired(self.session, self.record.id, self.now) if some else np.empty(0, np.int64)
         return self._expired

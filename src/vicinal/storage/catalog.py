@@ -31,6 +31,8 @@ class FieldRecord:
     codebook: int | None = None
     covered: int = 0
     """Live slots below it have codes of `codebook`."""
+    structure: int | None = None
+    """The graph or the lists that searches use."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +67,7 @@ def _spec_of(record: CollectionRecord) -> str:
 _SELECT = """
     select c.id, c.name, c.spec, c.version, c.stamp, c.next_row,
            f.id, f.name, f.dim, f.dtype, f.metric, f.next_slot, f.floor,
-           f.codebook, f.covered
+           f.codebook, f.covered, f.structure
     from vicinal_collection c left join vicinal_field f on f.collection = c.id
     where c.name = ? order by f.id"""
 
@@ -99,6 +101,7 @@ def _read(session: Session, name: str) -> CollectionRecord | None:
             floor=cast("int", row[12]),
             codebook=cast("int | None", row[13]),
             covered=cast("int", row[14]),
+            structure=cast("int | None", row[15]),
             ordinal=ordinal,
         )
         for ordinal, row in enumerate(rows)
@@ -157,8 +160,8 @@ def save(session: Session, record: CollectionRecord) -> CollectionRecord:
     )
     for entry in saved.fields:
         session.run(
-            "update vicinal_field set dim=?, next_slot=?, floor=?, codebook=?, covered=? where id=?",
-            (entry.dim, entry.next_slot, entry.floor, entry.codebook, entry.covered, entry.id),
+            "update vicinal_field set dim=?, next_slot=?, floor=?, codebook=?, covered=?, structure=? where id=?",
+            (entry.dim, entry.next_slot, entry.floor, entry.codebook, entry.covered, entry.structure, entry.id),
         )
     session.stamps[saved.id] = saved.stamp
     return saved
@@ -173,6 +176,7 @@ def forget(session: Session, record: CollectionRecord) -> None:
     """Remove a collection from the catalog; `orphans` finds its rows and vectors afterwards."""
     for entry in record.fields:
         session.run("delete from vicinal_codebook where field = ?", (entry.id,))
+        session.run("delete from vicinal_structure where field = ?", (entry.id,))
     session.run("delete from vicinal_field where collection = ?", (record.id,))
     session.run("delete from vicinal_collection where id = ?", (record.id,))
     session.private.pop(record.id, None)
@@ -183,9 +187,15 @@ _OWNERS: Final = (
     ("vicinal_vector", "vicinal_field"),
     ("vicinal_chunk", "vicinal_field"),
     ("vicinal_code", "vicinal_codebook"),
+    ("vicinal_piece", "vicinal_structure"),
     ("vicinal_row", "vicinal_collection"),
     ("vicinal_block", "vicinal_collection"),
 )
+
+
+_LARGE: Final = frozenset({"vicinal_code", "vicinal_piece"})
+_LARGE_AT_ONCE: Final = 16
+"""Rows of up to a megabyte that go in one transaction."""
 
 
 def has_orphans(session: Session) -> bool:
@@ -203,9 +213,11 @@ def delete_orphans(session: Session, limit: int) -> int:
                 break
             session.run(
                 f"delete from {table} where key in (select key from {table} where key between ? and ? limit ?)",  # noqa: S608
-                (first_key(owner), last_key(owner), limit - gone),
+                (first_key(owner), last_key(owner), _LARGE_AT_ONCE if table in _LARGE else limit - gone),
             )
             gone += session.connection.changes()
+            if table in _LARGE:
+                return gone
     return gone
 
 

@@ -131,6 +131,13 @@ def read_codes(
         yield number_of(cast("int", key)), codes
 
 
+def nbytes(session: Session, identity: int) -> int:
+    """Return the bytes of all codes of a codebook."""
+    bounds = (first_key(identity), last_key(identity))
+    found = session.run("select coalesce(sum(length(data)), 0) from vicinal_code where key between ? and ?", bounds)
+    return cast("int", found[0][0])
+
+
 def coded_until(session: Session, identity: int) -> int:
     """Return the slot behind the last one that has a code under a codebook. Raises Corrupted."""
     found = session.run(

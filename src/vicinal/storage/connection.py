@@ -206,9 +206,9 @@ class _Patience:
 
 
 @contextmanager
-def impatient(connection: apsw.Connection, timeout: float) -> Iterator[None]:
-    """Do not wait for other connections inside the block; afterwards `timeout` seconds again."""
-    connection.set_busy_handler(None)
+def impatient(connection: apsw.Connection, timeout: float, seconds: float = 0.0) -> Iterator[None]:
+    """Wait `seconds` at most for other connections inside the block; afterwards `timeout` seconds again."""
+    connection.set_busy_handler(_Patience(seconds) if seconds else None)
     try:
         yield
     finally:

@@ -195,9 +195,11 @@ class Pool:
                 )
                 raise Locked(message)
             self._check()
+            if self._writer.connection.in_transaction:  # left behind by Ctrl-C: nobody owns it any more
+                self._writer.abandon()
             yield
         finally:
-            if any(held):
+            if held and held[0]:
                 self._write_lock.release()
 
     def _follow(self) -> None:
@@ -223,10 +225,12 @@ class Pool:
     def _give_back(self, session: Session) -> None:
         if os.getpid() != self._pid:
             return
-        with self._idle_lock:
-            if not self._closed and len(self._idle) < _IDLE_READERS:
-                self._idle.append(session)
-                return
+        # Ctrl-C may have come before the snapshot's end: a reader that keeps it would read the past for ever.
+        if not session.connection.in_transaction:
+            with self._idle_lock:
+                if not self._closed and len(self._idle) < _IDLE_READERS:
+                    self._idle.append(session)
+                    return
         session.close()
 
     def close(self) -> None:

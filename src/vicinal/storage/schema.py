@@ -11,8 +11,8 @@ of a vector field, lie side by side in the B-tree and are read as one range.
 `vicinal_collection`   name, specification, `version` (+1 per change), `stamp` (random, new
                        with each change: equal stamps mean equal content), `next_row`
 `vicinal_field`        vector fields: type, `next_slot`, and `floor`: the version below which
-                       a reader cannot catch up by changes and loads anew; the codebook that
-                       searches use, and `covered`: all live slots below it are coded
+                       a reader cannot catch up by changes and loads anew; the codebook and the
+                       structure that searches use, and `covered`: all live slots below it are coded
 `vicinal_row`          key = collection << 40 | row; id, metadata (JSON), document, expiry
                        (UTC microseconds), slots (little-endian int64 per field, -1 = none)
 `vicinal_block`        the version at which a block of `BLOCK_ROWS` rows last changed
@@ -24,6 +24,9 @@ of a vector field, lie side by side in the B-tree and are read as one range.
 `vicinal_codebook`     how a field's vectors are coded for approximate search: arrays with a digest,
                        and what was measured of their recall. Derived: may go at any time
 `vicinal_code`         key = codebook << 40 | first slot; the codes of `count` slots, with a digest
+`vicinal_structure`    a graph or lists over a field's vectors: what it is, with a digest. In use if its
+                       field names it, else in the making or left behind. Derived, too
+`vicinal_piece`        key = structure << 40 | number; up to 1 MB of its arrays, with a digest
 `vicinal_meta`         the format's version and the file's settings
 =====================  ====================================================================
 
@@ -65,6 +68,7 @@ _FORMAT_1: Final = (
         floor integer not null,
         codebook integer,
         covered integer not null default 0,
+        structure integer,
         unique(collection, name))""",
     """create table vicinal_row(
         key integer primary key,
@@ -109,6 +113,14 @@ _FORMAT_1: Final = (
         count integer not null,
         data blob not null,
         digest blob not null)""",
+    """create table vicinal_structure(
+        id integer primary key autoincrement,
+        field integer not null,
+        spec text not null,
+        digest blob not null)""",
+    "create index vicinal_structure_field on vicinal_structure(field)",
+    """create table vicinal_piece(
+        key integer primary key, data blob not null, digest blob not null)""",
 )
 
 MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (_FORMAT_1,)

@@ -83,9 +83,11 @@ class Session:
 
     def has_schema(self) -> bool:
         """Return whether the file holds vicinal's tables, as this snapshot sees it."""
-        if not self._has_schema or self.connection.in_transaction:
-            self._has_schema = format_of(self.connection) > 0
-        return self._has_schema
+        if self._has_schema:
+            return True
+        found = format_of(self.connection) > 0
+        self._has_schema = found and not self.writing_now  # what this transaction made may be rolled back
+        return found
 
     @property
     def writing_now(self) -> bool:
@@ -200,6 +202,14 @@ class Session:
         """Refuse to go on after SQL (`or rollback`, `raise(rollback)`) has undone the whole transaction."""
         if not self.connection.in_transaction:
             raise Closed(ROLLED_BACK)
+
+    def abandon(self) -> None:
+        """Roll back what a call that was cut short left open."""
+        with self.lock:
+            self._roll_back()
+            self._savepoints = 0
+            self.private.clear()
+            self.stamps.clear()
 
     def _roll_back_possible(self) -> bool:
         return os.getpid() == self._pid and self.connection.in_transaction

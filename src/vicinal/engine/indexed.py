@@ -1,0 +1,178 @@
+"""Approximate search in a graph or in lists, and of the rows that are in neither, all compared exactly."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from vicinal.engine import standing
+from vicinal.engine.calibration import depth_for
+from vicinal.engine.coded import Coded, coded, masks_of
+from vicinal.engine.effort import KNOBS
+from vicinal.engine.planner import EXACT_RECALL
+from vicinal.engine.resident import Fetcher, blocks_from
+from vicinal.engine.structures import Structured, Unusable, structured
+from vicinal.index import Graph, Lists, in_threads, rerank, scan_segments, search_flat
+from vicinal.indexing import STRUCTURED
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from vicinal.engine.approximate import Field, Nearest
+    from vicinal.engine.effort import Effort
+    from vicinal.engine.planner import Way
+    from vicinal.index import CodeSegment
+    from vicinal.request import SearchRequest
+
+_TAIL_ROWS: Final = 4096
+"""More rows behind a structure are searched by their codes, where they have any."""
+WAYS: Final[Mapping[str, Way]] = {"scan": "code scan", "hnsw": "hnsw", "ivf": "ivf", "scann": "scann"}
+"""What the planner calls the way that goes with a kind."""
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A structure that can serve a request, and the effort for it."""
+
+    structure: Structured
+    effort: Effort
+
+    @property
+    def plan(self) -> str:
+        """What `explain` says of it."""
+        knob = KNOBS[self.structure.kind]
+        given = ", ".join(f"{name} {value}" for name, value in sorted(self.structure.parameters.items()))
+        return f"{self.structure.kind} ({given}), {knob} {self.effort.level}, {self.effort.depth} candidates,"
+
+
+def offered(field: Field, request: SearchRequest, notes: list[str]) -> Offer | None:
+    """Return the field's graph or lists where they can serve a request; `notes` say why where not.
+
+    Raises InvalidInput for an effort that the field's kind does not have.
+    """
+    choice = standing.choice_of(field.view.record, field.entry)
+    choice.check_effort(request.effort)
+    explicit = dict(request.effort or {})
+    if choice.kind not in STRUCTURED or request.exact or (request.recall > EXACT_RECALL and not explicit):
+        return None
+    found = structured(field.view, field.entry, field.spec, field.slot_map)
+    if isinstance(found, Unusable):
+        notes.append(f"the index cannot be used and will be made anew: {found.reason}")
+        return None
+    if found is None:
+        notes.append(f"{choice.kind} is chosen and not built yet")
+        return None
+    if explicit:
+        return Offer(found, found.calibration.given(KNOBS[found.kind], explicit, request.k, request.recall))
+    usual = found.calibration.choose(request.recall, request.k)
+    if usual is None:
+        notes.append(f"{choice.kind} was not measured to reach the recall {request.recall:g}")
+        return None
+    return Offer(found, usual)
+
+
+def explicit_depth(request: SearchRequest) -> int | None:
+    """Return the candidates to compare exactly that a request asks for by number, at least k."""
+    depth = (request.effort or {}).get("depth")
+    return None if depth is None else max(depth, request.k)
+
+
+class IndexSearch:
+    """A field and its structure, ready for queries."""
+
+    def __init__(self, field: Field, offer: Offer, recall: float) -> None:
+        self._field = field
+        self._structure = offer.structure
+        self._effort = offer.effort
+        self._recall = recall
+        self._fetch = Fetcher(field.view, field.entry, field.spec, field.slot_map)
+        self._passing = offer.structure.placed.rows_passing(field.mask)
+
+    def several(self, queries: NDArray[Any], k: int) -> tuple[list[Nearest], int]:
+        """Return the nearest to each query, and how many candidates were compared for the last."""
+        behind = self._behind(queries, k)
+
+        def answer(number: int) -> tuple[Nearest, int]:
+            return self._merged(queries[number], self._candidates(queries[number]), behind[number], k)
+
+        threads = self._field.threads if self._fetch.complete else 1  # the file is read in this thread alone
+        found = in_threads(answer, range(len(queries)), threads)
+        return [nearest for nearest, _ in found], found[-1][1]
+
+    def _candidates(self, query: NDArray[Any]) -> NDArray[np.int64]:
+        """Return positions of likely rows of the structure, ascending."""
+        index, positions, effort = self._structure.index, self._structure.placed.positions, self._effort
+        if isinstance(index, Graph):
+            rows, _ = index.candidates(query, effort.depth, self._passing, ef=effort.level)
+        elif isinstance(index, Lists):
+            rows, _ = index.candidates(
+                query,
+                effort.depth,
+                self._passing,
+                nprobe=min(effort.level, index.centroids.nlist),
+                vectors_at=lambda rows: self._fetch(positions[rows]),
+            )
+        else:
+            nprobe = min(effort.level, index.centroids.nlist)
+            rows, _ = index.candidates(query, effort.depth, self._passing, nprobe=nprobe)
+        return np.sort(positions[rows])  # memory is read in order
+
+    def _merged(
+        self, query: NDArray[Any], inside: NDArray[np.int64], behind: NDArray[np.int64], k: int
+    ) -> tuple[Nearest, int]:
+        """Compare candidates, loose rows and those behind the structure exactly."""
+        placed, mask = self._structure.placed, self._field.mask
+        loose, loose_vectors = placed.loose, placed.loose_vectors
+        if mask is not None and len(loose):
+            passing = mask[loose]
+            loose, loose_vectors = loose[passing], loose_vectors[passing]
+        vectors = self._fetch(np.concatenate([inside, behind]) if len(behind) else inside)
+        positions = np.concatenate([inside, behind, loose])
+        if len(loose):
+            vectors = np.concatenate([vectors, loose_vectors])
+        return rerank(query, positions, lambda _: vectors, self._field.spec, k), len(positions)
+
+    def _behind(self, queries: NDArray[Any], k: int) -> list[NDArray[np.int64]]:
+        """Return the positions of likely rows behind the structure, for each query."""
+        field, start = self._field, self._structure.placed.length
+        none = [np.empty(0, np.int64)] * len(queries)
+        n = len(field.slot_map)
+        if start >= n or (field.mask is not None and not field.mask[start:].any()):
+            return none
+        found, exact_from = none, start
+        codes = coded(field.view, field.entry, field.spec, field.slot_map, field.threads) if self._is_long() else None
+        if isinstance(codes, Coded) and codes.length > start:
+            depth = depth_for(self._recall, k, n, codes.bits, codes.calibration)
+            segments, masks = _from(codes.segments, start, field.mask)
+            found = [scan_segments(segments, query, depth, masks, threads=field.threads)[0] for query in queries]
+            exact_from = codes.length
+        if exact_from >= n or (field.mask is not None and not field.mask[exact_from:].any()):
+            return found
+        where = (exact_from, field.view, field.entry, field.spec, field.slot_map, field.mask, self._fetch.held)
+        nearest = search_flat(blocks_from(*where), queries, field.spec, k, streamed=not self._fetch.complete)
+        return [np.concatenate([each, positions]) for each, (positions, _) in zip(found, nearest, strict=True)]
+
+    def _is_long(self) -> bool:
+        start, mask = self._structure.placed.length, self._field.mask
+        passing = len(self._field.slot_map) - start if mask is None else int(np.count_nonzero(mask[start:]))
+        return passing > _TAIL_ROWS
+
+
+def _from(
+    segments: Sequence[CodeSegment], start: int, mask: NDArray[np.bool_] | None
+) -> tuple[list[CodeSegment], list[NDArray[np.bool_] | None]]:
+    """Return the segments with positions from `start`, and masks that let only those pass."""
+    chosen = [segment for segment in segments if segment.first + len(segment) > start]
+    parts = masks_of(chosen, mask)
+    masks: list[NDArray[np.bool_] | None] = [None] * len(chosen) if parts is None else [*parts]
+    for number, segment in enumerate(chosen):
+        if segment.first < start:
+            part = masks[number]
+            cut = np.ones(len(segment), np.bool_) if part is None else part.copy()
+            cut[: start - segment.first] = False
+            masks[number] = cut
+    return chosen, masks

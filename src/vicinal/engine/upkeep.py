@@ -1,0 +1,25 @@
+"""What is made of vectors in the background: codes first, then graphs and lists."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vicinal.engine.builder import Builder
+    from vicinal.engine.coder import Coder
+
+
+class Upkeep:
+    """Brings what is derived up to date, one step at a time."""
+
+    def __init__(self, coder: Coder, builder: Builder) -> None:
+        self._coder = coder
+        self._builder = builder
+
+    def tend(self, *, resting: bool) -> bool:
+        """Do one step, the building of a whole index included; return whether there may be more.
+
+        resting: while building, leave the processor to others for as long as it works. Raises Locked where
+        another process writes.
+        """
+        return self._coder.tend(waiting=not resting) or self._builder.tend(resting=resting)
