@@ -45,6 +45,7 @@ bench: $(VENV)/.stamp-bench ## measure speed and recall against other databases
 	$(BIN)/python benchmarks/exact.py
 	$(BIN)/python benchmarks/filters.py
 	$(BIN)/python benchmarks/open.py
+	$(BIN)/python benchmarks/approximate.py
 
 clean: ## remove what the other targets made
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -92,7 +92,7 @@ def measure(data: Data, threads: int, n: int, sqlite_vec: bool, results: Results
         vectors, queries = converted(data.vectors, dtype), converted(data.queries, dtype)
         with filled(base / "ours.db", vectors, dtype, metric, threads) as db:
             docs, asked = db.collection("docs"), itertools.cycle(queries)
-            ours = p50(milliseconds(lambda: docs.search(vector=next(asked), k=K, include=()), n))
+            ours = p50(milliseconds(lambda: docs.search(vector=next(asked), k=K, include=(), exact=True), n))
             again = numpy_one(data.vectors, data.queries, n)  # the machine's speed drifts: compare with now
             results.add(rows=rows, what=f"vicinal {dtype} {metric}", p50_ms=ours, ratio=ours / again)
             if (dtype, metric) == ("f32", "cosine"):
@@ -106,7 +106,7 @@ def _batches(docs: vicinal.Collection, data: Data, results: Results) -> None:
     bare, ours = [], []
     for _ in range(11):  # in turns: the machine's speed drifts
         bare += milliseconds(lambda: _product(asked, data.vectors), 1)
-        ours += milliseconds(lambda: docs.search_batch(asked, k=K, arrays=True), 1)
+        ours += milliseconds(lambda: docs.search_batch(asked, k=K, arrays=True, exact=True), 1)
     share = p50(sorted(one / two for one, two in zip(bare, ours, strict=True)))
     results.add(rows=len(data.vectors), what="Q @ X.T, 256 queries", p50_ms=p50(sorted(bare)), ratio=1.0)
     results.add(

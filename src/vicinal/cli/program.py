@@ -15,6 +15,7 @@ from vicinal.cli.demonstration import demo
 from vicinal.cli.keeping import backup, compact, export, verify
 from vicinal.cli.reading import get, info, search
 from vicinal.cli.shell import completion
+from vicinal.cli.tune import tune
 from vicinal.cli.writing import delete, import_
 from vicinal.errors import VicinalError
 
@@ -113,7 +114,7 @@ def program() -> None:
     """Keep a vector database in one SQLite file: vectors, text and metadata change together."""
 
 
-for _command in (demo, import_, search, get, info, export, backup, verify, compact, delete, bench, completion):
+for _command in (demo, import_, search, get, info, export, backup, verify, compact, delete, tune, bench, completion):
     program.add_command(_command)
 
 

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from vicinal.vectors import VectorSpec
 
 _QUERIES: Final = 100
-_ROWS_PER_QUERY: Final = 64
+_ROWS_PER_QUERY: Final = 16
 _PORTION_BYTES: Final = 8 << 20
 _STAGED_BYTES: Final = 2 << 20
 _REST_SECONDS: Final = 0.005

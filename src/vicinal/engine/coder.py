@@ -259,7 +259,7 @@ class Coder:
             sample = reader.at(slot_map.slots.view[np.sort(chosen)])
         asked = choice.parameters.get("bits") if choice.kind == "scan" else None
         bits: Bits = _bits_for(slot_map.n_live, None) if asked is None else 1 if asked == 1 else 2
-        codebook = Codebook.train(sample, spec, bits)
+        codebook = Codebook.train(sample, spec, bits, threads=self._threads)
         described = {"bits": bits, "rows": slot_map.n_live}
 
         def publish() -> int:

@@ -173,9 +173,9 @@ def _reaching(allowed: float, missed: Sequence[tuple[float, float]]) -> float | 
     at = next(number for number, each in enumerate(curve) if each <= allowed)
     if at == 0:
         return float(DEPTHS[0])
-    above, below = max(curve[at - 1], 2e-6), max(curve[at], 1e-6)
-    fraction = math.log(above / min(above, max(allowed, below))) / math.log(above / below)
-    return float(DEPTHS[at - 1] * (DEPTHS[at] / DEPTHS[at - 1]) ** min(1.0, fraction))
+    # Along the chord: what is missed falls faster at first, and a measured 0 tells little of how fast.
+    fraction = (curve[at - 1] - allowed) / (curve[at - 1] - curve[at])
+    return DEPTHS[at - 1] + fraction * (DEPTHS[at] - DEPTHS[at - 1])
 
 
 def _number(value: object, low: int, high: int) -> int:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import numpy as np
 
 from vicinal.engine.growing import Growing
+from vicinal.engine.structures import Structured
+from vicinal.engine.structures import key_of as structure_key
 from vicinal.index import BLOCK_ROWS, Block, ByteCodes, Fetch, Levels, Rounded, code_bytes, fetch_from, row_norms
 from vicinal.storage.chunks import Reader, check, spans
 
@@ -145,7 +147,9 @@ def resident(
 def most_resident(view: View, entry: FieldRecord, spec: VectorSpec, slot_map: SlotMap) -> int:
     """Return how many positions the memory budget allows to be held, in whole blocks unless all."""
     codes = 0 if entry.codebook is None else len(slot_map) * -(-spec.dim // _DIMENSIONS_PER_CODE_BYTE)
-    return _resident_length(view.parts.budget - codes, spec, len(slot_map))
+    structure = view.parts.peek(view.record, structure_key(entry))
+    reserved = codes + (structure.nbytes if isinstance(structure, Structured) else 0)
+    return _resident_length(view.parts.budget - reserved, spec, len(slot_map))
 
 
 def held_now(view: View, entry: FieldRecord, slot_map: SlotMap) -> Resident:

@@ -93,7 +93,9 @@ class Codebook:
         self._codes = native.ProductCodes(centroids)
 
     @classmethod
-    def train(cls, sample: NDArray[Any], spec: VectorSpec, bits: Bits = 1, *, seed: int = 0) -> Codebook:
+    def train(
+        cls, sample: NDArray[Any], spec: VectorSpec, bits: Bits = 1, *, seed: int = 0, threads: int = 1
+    ) -> Codebook:
         """Return a codebook for vectors like `sample` (n, dim), in storage type.
 
         Up to `TRAINING_ROWS` of the rows are used, chosen by `seed`; the same arguments give the
@@ -109,8 +111,8 @@ class Codebook:
         scale = _scale_of(sample[chosen], spec)
         rows = _plain_rows(sample[chosen], spec, scale)
         m, padded = _groups(spec, bits)
-        order = _better_order(rows, spec, m, padded, seed)
-        centroids = native.train_product(_arranged(rows, order), m, iterations=_ITERATIONS, seed=seed)
+        order = _better_order(rows, spec, m, padded, (seed, threads))
+        centroids = native.train_product(_arranged(rows, order), m, iterations=_ITERATIONS, seed=seed, threads=threads)
         return cls(spec, order, centroids, scale)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
@@ -274,7 +276,9 @@ def _arranged(rows: NDArray[np.float32], order: NDArray[np.int32]) -> NDArray[np
     return np.take(rows, order, axis=1)
 
 
-def _better_order(rows: NDArray[np.float32], spec: VectorSpec, m: int, padded: int, seed: int) -> NDArray[np.int32]:
+def _better_order(
+    rows: NDArray[np.float32], spec: VectorSpec, m: int, padded: int, how: tuple[int, int]
+) -> NDArray[np.int32]:
     """Return dimensions as they come, or dealt by variance where distances gain from it."""
     natural = np.arange(padded, dtype=np.int32)
     variance = np.zeros(padded)
@@ -283,16 +287,18 @@ def _better_order(rows: NDArray[np.float32], spec: VectorSpec, m: int, padded: i
     ranked = np.argsort(-variance, kind="stable").astype(np.int32)
     for turn, hand in enumerate(ranked.reshape(padded // m, m)):
         dealt[:, turn] = hand[::-1] if turn % 2 else hand
-    errors = [_distance_error(_arranged(rows, order), spec, m, seed) for order in (natural, dealt.ravel())]
+    errors = [_distance_error(_arranged(rows, order), spec, m, how) for order in (natural, dealt.ravel())]
     return dealt.ravel() if errors[1] < _DEALT_BETTER * errors[0] else natural
 
 
-def _distance_error(rows: NDArray[np.float32], spec: VectorSpec, m: int, seed: int) -> float:
+def _distance_error(rows: NDArray[np.float32], spec: VectorSpec, m: int, how: tuple[int, int]) -> float:
     """Return the spread of the error of code distances between held-out rows, after a short training."""
     n_rows, n_queries = _TRIAL_PAIRS
     held_out = rows[-n_rows:].astype(np.float64)
     queries = rows[-n_rows - n_queries : -n_rows] if len(rows) > 2 * (n_rows + n_queries) else rows[:n_queries]
-    centroids = native.train_product(rows[:_TRIAL_ROWS], m, iterations=_TRIAL_ITERATIONS, seed=seed)
+    seed, threads = how
+    sample = rows[:_TRIAL_ROWS]
+    centroids = native.train_product(sample, m, iterations=_TRIAL_ITERATIONS, seed=seed, threads=threads)
     codes = native.ProductCodes(centroids)
     error = codes.decode(codes.encode(rows[-n_rows:])) - held_out
     spread = queries.astype(np.float64) @ error.T

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from vicinal.index.scratch import scratch
+from vicinal.index.workers import in_threads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -157,11 +158,25 @@ def sums_of_bytes(rows: NDArray[np.uint8], out: NDArray[np.float32]) -> None:
     kept[str(width)].scan(rows, out)
 
 
-def train_product(rows: NDArray[np.float32], m: int, *, iterations: int, seed: int) -> NDArray[np.float32]:
+def train_product(
+    rows: NDArray[np.float32], m: int, *, iterations: int, seed: int, threads: int = 1
+) -> NDArray[np.float32]:
     """Return centroids (m, 16, dim / m) of a 4-bit product quantiser: k-means per sub-space.
 
-    `rows` (n >= 16, dim) are finite, and m divides dim. The same input gives the same output.
+    `rows` (n >= 16, dim) are finite, and m divides dim. The same input gives the same output, whatever
+    the number of threads that share the sub-spaces.
     """
+    width = rows.shape[1] // m
+    parts = [part for part in np.array_split(np.arange(m), max(1, threads)) if len(part)]
+
+    def train(part: NDArray[np.int64]) -> NDArray[np.float32]:
+        columns = np.ascontiguousarray(rows[:, part[0] * width : (part[-1] + 1) * width])
+        return _train_some(columns, len(part), iterations, seed)
+
+    return np.concatenate(in_threads(train, parts, len(parts)))
+
+
+def _train_some(rows: NDArray[np.float32], m: int, iterations: int, seed: int) -> NDArray[np.float32]:
     faiss = _faiss()
     dim = rows.shape[1]
     quantizer = faiss.ProductQuantizer(dim, m, 4)
@@ -171,7 +186,7 @@ def train_product(rows: NDArray[np.float32], m: int, *, iterations: int, seed: i
     parameters.min_points_per_centroid = 1  # below it faiss writes to stderr
     parameters.max_points_per_centroid = 1 << 30
     with _one_thread():
-        quantizer.train(np.ascontiguousarray(rows))
+        quantizer.train(rows)
     centroids: NDArray[np.float32] = faiss.vector_to_array(quantizer.centroids)
     return centroids.reshape(m, 16, dim // m)
 
