@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
+from contextlib import suppress
 from itertools import pairwise
 
 import numpy as np
@@ -12,7 +14,7 @@ import pytest
 import vicinal
 from vicinal import F
 from vicinal.engine import builder, lease
-from vicinal.errors import InvalidInput, Locked, Unsupported
+from vicinal.errors import Closed, InvalidInput, Locked, Unsupported
 from vicinal.indexing import IndexChoice
 
 N, DIM = 6000, 24
@@ -76,7 +78,7 @@ def test_returns_what_was_built(built):
 @pytest.mark.parametrize("k", [1, 10, 100])
 def test_finds_the_recall_asked_for(built, asked, k):
     _, docs, _ = built
-    rows, queries = vectors_of(N, 1), vectors_of(80, 2)
+    rows, queries = vectors_of(N, 1), vectors_of(60, 2)
     found = [recall_of(docs.search(query, k=k, recall=asked, include=()), rows, query, k) for query in queries]
     assert np.mean(found) >= asked - 0.02
     batch = docs.search_batch(queries, k=k, recall=asked, include=())
@@ -423,3 +425,76 @@ def test_exact_and_effort_contradict(docs):
 def test_not_inside_a_transaction(db, docs):
     with db.transaction(), pytest.raises(InvalidInput, match="after the transaction"):
         docs.index("hnsw")
+
+
+def test_closing_ends_a_build(tmp_path):
+    db, docs = filled(tmp_path / "app.db", 6000)
+    failed = []
+
+    def build():
+        try:
+            docs.index("hnsw", M=64, ef_construction=4000)
+        except Closed as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=build)
+    thread.start()
+    deadline = time.monotonic() + 10
+    while not db.execute("select 1 from vicinal_meta where key = 'lease index'") and time.monotonic() < deadline:
+        time.sleep(0.01)
+    started = time.monotonic()
+    db.close()
+    thread.join()
+    assert failed
+    assert time.monotonic() - started < 5
+
+
+def test_real_queries_count_where_they_miss_more(tmp_path):
+    db, docs = filled(tmp_path / "app.db", 3000, "l2")
+    with db:
+        docs.index("ivf", nlist=32)
+        far = 3 * np.random.default_rng(3).standard_normal((120, DIM)).astype(np.float32)
+        for query in far:
+            docs.search(query, include=())
+        before = docs.explain(far[0], recall=0.95)
+        docs.index("ivf", nlist=32)
+        after = docs.explain(far[0], recall=0.95)
+        assert int(re.search(r"nprobe (\d+)", after.plan)[1]) > int(re.search(r"nprobe (\d+)", before.plan)[1])
+        rows = vectors_of(3000, 1)
+        found = [recall_of(docs.search(query, recall=0.95, include=()), rows, query, 10, "l2") for query in far]
+        assert np.mean(found) >= 0.93
+
+
+@pytest.mark.parametrize("kind", STRUCTURED)
+def test_transactions_see_their_own_changes_alone(kind, tmp_path):
+    db, docs = filled(tmp_path / "app.db", 2000)
+    with db:
+        docs.index(kind)
+        query = vectors_of(1, 3)[0]
+        before = docs.search(query, k=2000, include=()).ids
+        with suppress(ZeroDivisionError), db.transaction():
+            docs.delete(before[:30])
+            docs.add(ids=[9000, 9001], vectors=[query, 2 * query])
+            assert docs.search(query, k=2, include=()).ids == [9000, 9001]
+            assert sorted(docs.search(query, k=2100, include=()).ids) == sorted([*before[30:], 9000, 9001])
+            assert kind in docs.explain(query).plan
+            raise ZeroDivisionError
+        assert docs.search(query, k=2000, include=()).ids == before
+
+
+def test_a_small_memory_budget_changes_no_answers(tmp_path):
+    db, docs = filled(tmp_path / "app.db", 6000)
+    with db:
+        docs.index("hnsw", M=8, ef_construction=40)
+    with vicinal.connect(tmp_path / "app.db", memory_budget="1MB", maintenance=False) as db:
+        docs = db.collection("docs")
+        rows, queries = vectors_of(6000, 1), vectors_of(20, 3)
+        for _ in range(3):
+            found = [recall_of(docs.search(query, include=()), rows, query, 10) for query in queries]
+            assert np.mean(found) >= 0.93
+        assert "hnsw" in docs.explain(queries[0]).plan
+
+
+def test_no_queries(built):
+    _, docs, _ = built
+    assert docs.search_batch(np.empty((0, DIM), np.float32), k=3, include=()) == []

@@ -57,7 +57,7 @@ def check(db: vicinal.Database, name: str, kind: str, seed: int, least: float) -
     ids = [*(at for at in range(N) if at % 20), *range(N, N + 30)]
     rows = np.concatenate([vectors(N, seed), vectors(30, seed + 10)])
     shares = []
-    for query in vectors(12, 77):
+    for query in vectors(6, 77):
         true = np.linalg.norm(rows.astype(np.float64) - query, axis=1)
         hits = docs.search(query, k=10, include=())
         assert len(hits) == len(set(hits.ids)) == 10

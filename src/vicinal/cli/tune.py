@@ -82,7 +82,7 @@ def tune(  # noqa: PLR0913 - one parameter per option
 
 
 def _print(measured: Tuning, advice: Advice) -> None:
-    names = ("kind", "recall", "p50 ms", "index", "build s")
+    names = ("kind", "recall", "p50 ms", "memory", "build s")
     total = f"p50 ms at {measured.rows:,} rows, extrapolated"
     rows = []
     for trial in measured.trials:
@@ -94,7 +94,7 @@ def _print(measured: Tuning, advice: Advice) -> None:
         figures = (
             f"{point.recall:.4f}",
             f"{point.p50_ms:.3f}",
-            human_bytes(trial.nbytes),
+            human_bytes(trial.memory_bytes),
             f"{trial.build_seconds:.1f}",
         )
         rows.append((trial.name, *figures, f"{found.p50_ms:.2f}"))

@@ -142,7 +142,7 @@ class Builder:
             base = building.base(name, field, self._now())
             if base is None or base.choice.kind not in STRUCTURED or base.rows < MIN_ROWS:
                 return None
-            return building.run(base, self._now)
+            return building.run(base, self._coder.asked(base.entry), self._now)
 
     def _due(self) -> tuple[tuple[str, str] | None, bool]:
         """Return the collection and field whose index is to be built, and whether a killed build left something."""

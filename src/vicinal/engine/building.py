@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 _QUERIES: Final = 100
 _ROWS_PER_QUERY: Final = 16
 _PORTION_BYTES: Final = 8 << 20
-_STAGED_BYTES: Final = 2 << 20
+_STAGED_BYTES: Final = 1 << 20
 _REST_SECONDS: Final = 0.005
 """Between two transactions: writers that wait look more often than that."""
 _LONGEST_REST: Final = 1.0
@@ -129,20 +129,26 @@ class Building:
             centroids = getattr(seen.index, "centroids", None) if isinstance(seen, Structured) else None
         return Base(view.record, entry, spec, choice, len(live), queries, query_slots, sample, centroids)
 
-    def run(self, base: Base, now: Callable[[], int]) -> dict[str, object] | None:
-        """Build, stage and publish; return what was built, None where the field no longer wants it."""
+    def run(self, base: Base, asked: NDArray[Any] | None, now: Callable[[], int]) -> dict[str, object] | None:
+        """Build, stage and publish; return what was built, None where the field no longer wants it.
+
+        asked: real queries (n, width); where they miss more than the rows that stand in for queries, they count.
+        """
         started = time.monotonic()
         self._pace.total = base.rows
         making = maker(base.choice, base.rows, base.sample, base.spec, base.centroids)
         slots: list[NDArray[np.int64]] = []
         portions = self._portions(base, making, slots, now)
-        truth = search_flat(portions, base.queries, base.spec, K_MOST, streamed=True)
+        every = base.queries if asked is None else np.concatenate([base.queries, asked])
+        truth = search_flat(portions, every, base.spec, K_MOST, streamed=True)
         for _ in portions:  # without queries nothing has asked for them
             pass
         structure, arrays = making.finish(self._pace)
         kind, nlist = base.choice.kind, making.parameters.get("nlist")
-        measured = gauge(kind, structure, base.queries, truth, self._pace)
-        efforts = measured if measured is not None else assumed(kind, len(structure), nlist)
+        n_held = len(base.queries)
+        measured = gauge(kind, structure, every[:n_held], truth[:n_held], self._pace)
+        real = gauge(kind, structure, every[n_held:], truth[n_held:], self._pace)
+        efforts = assumed(kind, len(structure), nlist) if measured is None else measured.harder(real)
         packed = structures.Packed.of({"slots": np.concatenate([np.empty(0, np.int64), *slots])} | arrays)
         described = {
             "kind": kind,

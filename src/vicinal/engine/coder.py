@@ -139,8 +139,12 @@ class Coder:
 
     def note(self, entry: FieldRecord, queries: NDArray[Any]) -> None:
         """Remember a sample of the queries asked, in memory only: calibration measures them, too."""
-        if entry.codebook is not None:
+        if entry.codebook is not None or entry.structure is not None:
             self._asked.setdefault(entry.id, Reservoir()).note(queries)
+
+    def asked(self, entry: FieldRecord) -> NDArray[Any] | None:
+        """Return a sample of the queries asked (n, width), None where there are too few."""
+        return self._asked.setdefault(entry.id, Reservoir()).queries()
 
     def _clear(self, name: str) -> bool:
         """Delete codes of chunks that are gone; return whether there were any."""

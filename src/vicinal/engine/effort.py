@@ -7,7 +7,7 @@ many of the candidates are compared exactly.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from vicinal.engine.calibration import DEPTHS, K_MEASURED
@@ -84,6 +84,21 @@ class EffortCalibration:
             message = "the stored efforts of an index are incomplete"
             raise Corrupted(message)
         return cls(queries=queries, levels=levels, ms=ms, missed=missed)
+
+    def harder(self, other: EffortCalibration | None) -> EffortCalibration:
+        """Return the figures of whichever queries miss more; what was not measured is as at the last level that was."""
+        if other is None:
+            return self
+        long, short = sorted((self, other), key=lambda each: len(each.levels), reverse=True)
+        ahead = len(long.levels) - len(short.levels)
+        missed = {
+            k: tuple(
+                tuple(max(pair) for pair in zip(mine, theirs, strict=True))
+                for mine, theirs in zip(levels, (*short.missed[k], *short.missed[k][-1:] * ahead), strict=True)
+            )
+            for k, levels in long.missed.items()
+        }
+        return replace(long, queries=long.queries + short.queries, missed=missed)
 
     def choose(self, recall: float, k: int) -> Effort | None:
         """Return the cheapest effort for `recall` of the k nearest; None where none that was measured reaches it."""

@@ -89,7 +89,7 @@ class IndexSearch:
         self._structure = offer.structure
         self._effort = offer.effort
         self._recall = recall
-        self._fetch = Fetcher(field.view, field.entry, field.spec, field.slot_map)
+        self.fetch = Fetcher(field.view, field.entry, field.spec, field.slot_map)
         self._passing = offer.structure.placed.rows_passing(field.mask)
 
     def several(self, queries: NDArray[Any], k: int) -> tuple[list[Nearest], int]:
@@ -99,9 +99,9 @@ class IndexSearch:
         def answer(number: int) -> tuple[Nearest, int]:
             return self._merged(queries[number], self._candidates(queries[number]), behind[number], k)
 
-        threads = self._field.threads if self._fetch.complete else 1  # the file is read in this thread alone
+        threads = self._field.threads if self.fetch.complete else 1  # the file is read in this thread alone
         found = in_threads(answer, range(len(queries)), threads)
-        return [nearest for nearest, _ in found], found[-1][1]
+        return [nearest for nearest, _ in found], found[-1][1] if found else 0
 
     def _candidates(self, query: NDArray[Any]) -> NDArray[np.int64]:
         """Return positions of likely rows of the structure, ascending."""
@@ -114,7 +114,7 @@ class IndexSearch:
                 effort.depth,
                 self._passing,
                 nprobe=min(effort.level, index.centroids.nlist),
-                vectors_at=lambda rows: self._fetch(positions[rows]),
+                vectors_at=lambda rows: self.fetch(positions[rows]),
             )
         else:
             nprobe = min(effort.level, index.centroids.nlist)
@@ -130,7 +130,7 @@ class IndexSearch:
         if mask is not None and len(loose):
             passing = mask[loose]
             loose, loose_vectors = loose[passing], loose_vectors[passing]
-        vectors = self._fetch(np.concatenate([inside, behind]) if len(behind) else inside)
+        vectors = self.fetch(np.concatenate([inside, behind]) if len(behind) else inside)
         positions = np.concatenate([inside, behind, loose])
         if len(loose):
             vectors = np.concatenate([vectors, loose_vectors])
@@ -152,8 +152,8 @@ class IndexSearch:
             exact_from = codes.length
         if exact_from >= n or (field.mask is not None and not field.mask[exact_from:].any()):
             return found
-        where = (exact_from, field.view, field.entry, field.spec, field.slot_map, field.mask, self._fetch.held)
-        nearest = search_flat(blocks_from(*where), queries, field.spec, k, streamed=not self._fetch.complete)
+        where = (exact_from, field.view, field.entry, field.spec, field.slot_map, field.mask, self.fetch.held)
+        nearest = search_flat(blocks_from(*where), queries, field.spec, k, streamed=not self.fetch.complete)
         return [np.concatenate([each, positions]) for each, (positions, _) in zip(found, nearest, strict=True)]
 
     def _is_long(self) -> bool:

@@ -105,7 +105,7 @@ def search_arrays(view: View, entry: FieldRecord, request: SearchRequest, thread
 def _nearest(view: View, entry: FieldRecord, request: SearchRequest, threads: int, trace: Trace) -> list[Nearest]:
     """Return row numbers and distances of the answers, best first, ties by id."""
     spec, queries = spec_of(entry), request.vectors
-    if spec is None or queries is None:  # nothing was ever added
+    if spec is None or queries is None or not len(queries):  # nothing was ever added, or is asked
         empty = np.empty(0, np.int64), np.empty(0, np.float32)
         return [empty] * (0 if queries is None else len(queries))
     slot_map = view.slots(entry)
@@ -154,7 +154,9 @@ def _planned(field: Field, request: SearchRequest, queries: NDArray[np.generic],
         return [rerank(queries[0], np.flatnonzero(field.mask), fetch, field.spec, request.k)]
     if offer is not None and plan.way == offer.structure.kind:
         trace.plan, trace.recall = offer.plan, offer.effort.recall
-        indexed, trace.candidates = IndexSearch(field, offer, request.recall).several(queries, request.k)
+        inside = IndexSearch(field, offer, request.recall)
+        trace.cold = inside.fetch.cold
+        indexed, trace.candidates = inside.several(queries, request.k)
         return indexed
     if plan.way == "code scan" and found is not None:
         answers = _by_codes(field, found, request, queries, plan.depth, trace)

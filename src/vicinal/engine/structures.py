@@ -135,7 +135,8 @@ def structured(view: View, entry: FieldRecord, spec: VectorSpec, slot_map: SlotM
 def _loaded(view: View, entry: FieldRecord, spec: VectorSpec, slot_map: SlotMap, identity: int) -> Structured:
     described = structures.described(view.session, entry.id, identity)
     kind, covered, parameters = described.get("kind"), described.get("covered"), described.get("parameters")
-    if kind not in STRUCTURED or not isinstance(covered, int) or not isinstance(parameters, dict):
+    known = isinstance(kind, str) and kind in STRUCTURED
+    if not known or not isinstance(covered, int) or not isinstance(parameters, dict):
         message = f"index {identity} is not described as it should be"
         raise Corrupted(message)
     efforts = described.get("efforts")

@@ -40,6 +40,8 @@ _SMALLER: Final = 4
 _FEWEST_SMALLER: Final = 4000
 _BATCH: Final = 5000
 _TOLERANCE: Final = 1e-6
+_HELD_TWICE: Final = 2
+"""Codes are held plain and arranged for the scan."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +58,7 @@ class Point:
 class Trial:
     """A kind with its parameters over `rows` rows; `refused` says why there are no points.
 
-    nbytes: of the index in the file, which it holds in memory as well, a scan and lists of codes twice.
+    nbytes: of the index in the file. memory_bytes: about what it holds in memory, the vectors not counted.
     smaller: rows and milliseconds at the asked recall of the same kind over a smaller sample.
     """
 
@@ -65,6 +67,7 @@ class Trial:
     rows: int = 0
     build_seconds: float = 0.0
     nbytes: int = 0
+    memory_bytes: int = 0
     points: tuple[Point, ...] = ()
     smaller: tuple[int, float] | None = None
     refused: str | None = None
@@ -234,6 +237,7 @@ class _Bench:
             rows=cast("int", built["rows"]),
             build_seconds=cast("float", built["seconds"]),
             nbytes=cast("int", built["bytes"]),
+            memory_bytes=cast("int", built["bytes"]) * (_HELD_TWICE if kind in ("scan", "scann") else 1),
             points=tuple(points),
         )
 
