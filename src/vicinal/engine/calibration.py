@@ -116,7 +116,8 @@ def _more(k: int, known: int) -> float:
 def _reaching(allowed: float, missed: list[tuple[float, float]] | tuple[tuple[float, float], ...]) -> float:
     """Return the depth at which, with some standard errors in hand, no more than `allowed` is missed.
 
-    Between two depths the missed share is taken to fall as a power of the depth; beyond the last one too.
+    Between two depths the missed share lies below the chord; beyond the last one it is taken to fall as a
+    power of the depth.
     """
     curve = [max(min(mean + _ERRORS * error, 1.0), 1e-6) for mean, error in missed]
     for at in range(len(curve) - 1, 0, -1):  # from the deepest: noise must not end the search early
@@ -125,7 +126,7 @@ def _reaching(allowed: float, missed: list[tuple[float, float]] | tuple[tuple[fl
         return float(DEPTHS[0])
     for at in range(1, len(curve)):
         if curve[at] <= allowed:
-            fraction = math.log(curve[at - 1] / allowed) / math.log(curve[at - 1] / curve[at])
-            return float(DEPTHS[at - 1] * (DEPTHS[at] / DEPTHS[at - 1]) ** fraction)
+            fraction = (curve[at - 1] - allowed) / (curve[at - 1] - curve[at])
+            return DEPTHS[at - 1] + (DEPTHS[at] - DEPTHS[at - 1]) * fraction
     fall = max(0.3, math.log(curve[-3] / curve[-1]) / math.log(DEPTHS[-1] / DEPTHS[-3]))
     return float(DEPTHS[-1] * min(16.0, (curve[-1] / allowed) ** (1.0 / fall)))

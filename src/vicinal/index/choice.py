@@ -139,10 +139,10 @@ class Scan:
         raw: numbers (1, n) of all rows of the blocks. One choice for all costs less than one per block.
         Returns None where the bounds leave too many rows: a choice per block has more ways to tell them apart.
         """
-        norms = None
-        if self.candidates.spec.metric in ("dot", "l2") and blocks[0].norms is not None:  # whose bounds they widen
-            norms = np.concatenate([block.norms for block in blocks if block.norms is not None])
-        rows = np.flatnonzero(~(raw[0] > self._cut(raw, norms)))  # a NaN has to stay
+        widest = np.zeros(1)
+        if self.candidates.spec.metric in ("dot", "l2"):  # whose bounds grow with the rows
+            widest = np.max([_largest(block.norms) for block in blocks], axis=0)
+        rows = np.flatnonzero(~(raw[0] > self._cut(raw, widest)))  # a NaN has to stay
         if len(rows) > self._few():
             return None
         starts = list(accumulate((len(block.vectors) for block in blocks[:-1]), initial=0))
@@ -207,11 +207,11 @@ class Scan:
         result: NDArray[np.float32] = np.nextafter(np.nextafter(cuts, _INFINITY), _INFINITY)
         return result
 
-    def _cut(self, raw: NDArray[np.float32], norms: NDArray[np.float32] | None) -> np.float32:
+    def _cut(self, raw: NDArray[np.float32], widest: NDArray[np.float64]) -> np.float32:
         """Return what `_cuts` does, for one query and no mask: numbers cost less than arrays of one."""
         kernel, limit = self.kernel, float(self.candidates.limit[0])
         offset, scale = float(kernel.offset[0]), float(kernel.scale[0])
-        slack = float(kernel.slack(_largest(norms), self._all_queries)[0])
+        slack = float(kernel.slack(widest, self._all_queries)[0])
         if math.isinf(limit):
             value = offset + scale * float(kth_bound(raw, self.candidates.k, None)[0])
             limit = value + slack + 2.0 * kernel.relative * abs(value)
