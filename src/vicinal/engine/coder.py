@@ -249,8 +249,8 @@ class Coder:
 
     def _bits(self, session: Session, identity: int) -> int | None:
         try:
-            return int(codes.describe_codebook(session, identity)["bits"])
-        except (Corrupted, KeyError, TypeError, ValueError):
+            return _whole(codes.describe_codebook(session, identity).get("bits"))
+        except Corrupted:
             return None
 
     def _trained(self, view: View, entry: FieldRecord, spec: VectorSpec) -> Callable[[], int] | None:
@@ -345,8 +345,13 @@ class Coder:
         return 0
 
 
+def _whole(value: object) -> int | None:
+    """Return a whole number of a description, None for anything else: descriptions come from the file."""
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
 def _is_due(described: Mapping[str, Any], entry: FieldRecord, asked: Reservoir, *, first: bool) -> bool:
-    measured_at = int(described.get("measured_at", 0))
+    measured_at = _whole(described.get("measured_at")) or 0
     if first:
         return entry.next_slot > _MUCH_GROWN * measured_at
     return entry.next_slot > _GROWN * measured_at or bool(described.get("rough", True)) or asked.unmeasured
