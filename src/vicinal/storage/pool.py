@@ -195,12 +195,19 @@ class Pool:
                 )
                 raise Locked(message)
             self._check()
-            if self._writer.connection.in_transaction:  # left behind by Ctrl-C: nobody owns it any more
-                self._writer.abandon()
+            self._tidy()
             yield
         finally:
             if held and held[0]:
-                self._write_lock.release()
+                try:
+                    self._tidy()
+                finally:
+                    self._write_lock.release()
+
+    def _tidy(self) -> None:
+        """Roll back what Ctrl-C left open on the writing connection: nobody owns it, and others wait for it."""
+        if not self._closed and os.getpid() == self._pid and self._writer.connection.in_transaction:
+            self._writer.abandon()
 
     def _follow(self) -> None:
         """Open the file again where others changed it: SQLite believes that what is immutable stays as it is."""
