@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 from dataclasses import dataclass
 from types import NoneType
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, TypedDict, Unpack
 
 from vicinal.errors import InvalidInput, Unsupported, shorten
 from vicinal.filters import parse_filter, parse_path
@@ -65,6 +66,20 @@ def check_order(order_by: str | Sequence[str] | None) -> tuple[tuple[tuple[str, 
     return tuple(found)
 
 
+class SearchOptions(TypedDict, total=False):
+    """The options that all searches share; `Collection.search` says what each means."""
+
+    k: int
+    where: Where
+    mode: str
+    recall: float
+    exact: bool
+    radius: float | None
+    include: Iterable[Include]
+    using: str | None
+    effort: Mapping[str, int] | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchRequest:
     """One search, or a batch of searches with the same settings.
@@ -90,22 +105,18 @@ class SearchRequest:
     """How hard to look, in the terms of the field's kind of index, instead of `recall`."""
 
     @classmethod
-    def checked(  # noqa: PLR0913 - the options of `Collection.search`
-        cls,
-        *,
-        vectors: NDArray[np.generic],
-        collection: int,
-        k: int,
-        where: Where,
-        mode: str,
-        recall: float,
-        exact: bool,
-        radius: float | None,
-        include: Iterable[Include],
-        using: str | None,
-        effort: Mapping[str, int] | None = None,
-    ) -> SearchRequest:
+    def checked(cls, vectors: NDArray[np.generic], collection: int, **options: Unpack[SearchOptions]) -> SearchRequest:
         """Return the request of these options. Raises InvalidInput, InvalidFilter or Unsupported."""
+        for name in options:
+            if name not in SearchOptions.__annotations__:
+                close = difflib.get_close_matches(name, SearchOptions.__annotations__, 1)
+                hint = (
+                    f"did you mean {close[0]!r}?" if close else f"there are {', '.join(SearchOptions.__annotations__)}"
+                )
+                message = f"a search has no option {name!r}; {hint}"
+                raise InvalidInput(message)
+        mode, recall = options.get("mode", "auto"), options.get("recall", 0.95)
+        exact, effort, radius = options.get("exact", False), options.get("effort"), options.get("radius")
         if mode in ("text", "hybrid"):
             message = f"mode={mode!r} needs full text, which this version does not have; use mode='vector'"
             raise Unsupported(message)
@@ -125,14 +136,14 @@ class SearchRequest:
         return cls(
             vectors=vectors,
             collection=collection,
-            k=check_count(k, "k", 1, MAX_K),
-            where=parse_filter(where),
+            k=check_count(options.get("k", 10), "k", 1, MAX_K),
+            where=parse_filter(options.get("where")),
             mode="vector",
             recall=float(recall),
             exact=bool(exact),
             radius=None if radius is None else float(radius),
-            include=check_include(include),
-            using=using,
+            include=check_include(options.get("include", ("document", "metadata"))),
+            using=options.get("using"),
             effort=check_effort(effort),
         )
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sized
 from dataclasses import replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Unpack, cast
 
 from vicinal.encoder import field_of
 from vicinal.errors import InvalidInput, NotFound, shorten
 from vicinal.indexing import IndexChoice
 from vicinal.recall import measured
-from vicinal.request import GetRequest, SearchRequest, check_count
-from vicinal.settings import MAX_QUERIES
+from vicinal.request import GetRequest, SearchOptions, SearchRequest, check_count
+from vicinal.settings import MAX_K, MAX_QUERIES
 from vicinal.values import check_id
 
 if TYPE_CHECKING:
@@ -77,8 +77,8 @@ class Searching:
             message = "search takes one query; for several use search_batch"
             raise InvalidInput(message)
         request = SearchRequest.checked(
-            vectors=self._query(query, text, vector, using),
-            collection=self._info.identity,
+            self._query(query, text, vector, using),
+            self._info.identity,
             k=k,
             where=where,
             mode=mode,
@@ -91,90 +91,43 @@ class Searching:
         )
         return self._backend.search(self.name, request)[0]
 
-    def search_batch(  # noqa: PLR0913 - as `search`
-        self,
-        queries: Sequence[str] | ArrayLike,
-        *,
-        k: int = 10,
-        where: Where = None,
-        mode: str = "auto",
-        recall: float = 0.95,
-        exact: bool = False,
-        radius: float | None = None,
-        include: Iterable[Include] = ("document", "metadata"),
-        using: str | None = None,
-        effort: Mapping[str, int] | None = None,
-        arrays: bool = False,
+    def search_batch(
+        self, queries: Sequence[str] | ArrayLike, *, arrays: bool = False, **options: Unpack[SearchOptions]
     ) -> list[Hits] | BatchHits:
-        """Answer several texts, or vectors (n, dim), at once: a list of `Hits`, or arrays of shape (n, k)."""
-        request = SearchRequest.checked(
-            vectors=self._vectors(queries, using),
-            collection=self._info.identity,
-            k=k,
-            where=where,
-            mode=mode,
-            recall=recall,
-            exact=exact,
-            radius=radius,
-            include=() if arrays else include,
-            using=using,
-            effort=effort,
-        )
+        """Answer several texts, or vectors (n, dim), at once: a list of `Hits`, or `arrays` of shape (n, k).
+
+        options: those of `search`. Arrays hold ids, distances and scores alone.
+        """
+        if arrays:
+            options["include"] = ()
+        request = SearchRequest.checked(self._vectors(queries, options.get("using")), self._info.identity, **options)
         if arrays:
             return self._backend.search_arrays(self.name, request)
         return self._backend.search(self.name, request)
 
-    def explain(  # noqa: PLR0913 - as `search`
+    def explain(
         self,
         query: Query | None = None,
         *,
         vector: ArrayLike | bytes | None = None,
         text: str | None = None,
-        k: int = 10,
-        where: Where = None,
-        mode: str = "auto",
-        recall: float = 0.95,
-        exact: bool = False,
-        radius: float | None = None,
-        include: Iterable[Include] = ("document", "metadata"),
-        using: str | None = None,
-        effort: Mapping[str, int] | None = None,
+        **options: Unpack[SearchOptions],
     ) -> Explanation:
-        """Run a search and return how it was answered: plan, rows passing, candidates, recall, times."""
-        request = SearchRequest.checked(
-            vectors=self._query(query, text, vector, using),
-            collection=self._info.identity,
-            k=k,
-            where=where,
-            mode=mode,
-            recall=recall,
-            exact=exact,
-            radius=radius,
-            include=include,
-            using=using,
-            effort=effort,
-        )
-        return self._backend.explain(self.name, request)
+        """Run a search and return how it was answered: plan, rows passing, candidates, recall, times.
 
-    def similar(  # noqa: PLR0913 - as `search`
-        self,
-        identity: Id,
-        *,
-        k: int = 10,
-        where: Where = None,
-        recall: float = 0.95,
-        exact: bool = False,
-        radius: float | None = None,
-        include: Iterable[Include] = ("document", "metadata"),
-        using: str | None = None,
-        effort: Mapping[str, int] | None = None,
-    ) -> Hits:
-        """Return the k rows nearest to a row, which is not among them itself; options as for `search`.
-
-        Raises NotFound where no row has that id, and InvalidInput where it has no vector.
+        options: those of `search`.
         """
-        k = check_count(k, "k", 1)
-        field = field_of(self._current_info(), using).name
+        found = self._query(query, text, vector, options.get("using"))
+        return self._backend.explain(self.name, SearchRequest.checked(found, self._info.identity, **options))
+
+    def similar(self, identity: Id, **options: Unpack[SearchOptions]) -> Hits:
+        """Return the k rows nearest to a row, which is not among them itself.
+
+        options: those of `search`. Raises NotFound where no row has that id, and InvalidInput where it has no vector.
+        """
+        k = check_count(options.get("k", 10), "k", 1, MAX_K - 1)
+        options["k"] = k + 1
+        options["using"] = field = field_of(self._current_info(), options.get("using")).name
         rows = self._backend.get(self.name, GetRequest(ids=(check_id(identity),), include=("vector",)))
         if not len(rows):
             message = f"no row {shorten(identity)} in {self.name!r}"
@@ -183,19 +136,7 @@ class Searching:
         if vector is None:
             message = f"the row {shorten(identity)} has no vector {field!r}"
             raise InvalidInput(message)
-        request = SearchRequest.checked(
-            vectors=vector[None],
-            collection=self._info.identity,
-            k=k + 1,
-            where=where,
-            mode="vector",
-            recall=recall,
-            exact=exact,
-            radius=radius,
-            include=include,
-            using=field,
-            effort=effort,
-        )
+        request = SearchRequest.checked(vector[None], self._info.identity, **options)
         return self._backend.search(self.name, request)[0].without(identity, k)
 
     def measure_recall(
@@ -219,17 +160,9 @@ class Searching:
             own, vectors = self._backend.sample(self.name, field, check_count(n, "n", 1, MAX_QUERIES))
         else:
             vectors = self._vectors(queries, field)
+        k_asked = k + (own is not None)
         request = SearchRequest.checked(
-            vectors=vectors,
-            collection=self._info.identity,
-            k=k + (own is not None),
-            where=where,
-            mode="vector",
-            recall=recall,
-            exact=False,
-            radius=None,
-            include=(),
-            using=field,
+            vectors, self._info.identity, k=k_asked, where=where, recall=recall, include=(), using=field
         )
         found = [self._backend.search(self.name, replace(request, vectors=each[None]))[0] for each in vectors]
         found_share = measured(found, self._backend.search(self.name, replace(request, exact=True)), own, (recall, k))

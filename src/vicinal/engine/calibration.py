@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from vicinal.errors import Corrupted
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 DEPTHS: Final = (16, 32, 64, 128, 256, 512, 1024, 2048)
 K_MEASURED: Final = (1, 10, 100)
@@ -54,11 +54,11 @@ class Calibration:
             return None
         try:
             missed = {
-                int(k): tuple((_share(mean), _share(error)) for mean, error in pairs)
+                int(k): tuple((share_of(mean), share_of(error)) for mean, error in pairs)
                 for k, pairs in found["missed"].items()
             }
             rows, queries = int(found["rows"]), int(found["queries"])
-            expected, far = tuple(map(_share, found["expected"])), float(found["far"])
+            expected, far = tuple(map(share_of, found["expected"])), float(found["far"])
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             message = "the stored calibration is damaged"
             raise Corrupted(message) from error
@@ -69,7 +69,8 @@ class Calibration:
         return cls(rows=rows, queries=queries, missed=missed, expected=expected, far=far)
 
 
-def _share(value: object) -> float:
+def share_of(value: object) -> float:
+    """Return a stored share. Raises ValueError or TypeError where it is none."""
     number = float(value)  # type: ignore[arg-type]
     if not 0.0 <= number <= 1.0:
         raise ValueError(number)
@@ -81,11 +82,11 @@ def depth_for(recall: float, k: int, n_rows: int, bits: int, calibration: Calibr
     allowed = 1.0 - recall
     if calibration is None:
         scale = max(1.0, _denser(n_rows, _ASSUMED_ROWS)) * _more(k, 10)
-        depth = _reaching(allowed, [(missed, 0.0) for missed in _ASSUMED[bits]]) * scale
+        depth = _depth(allowed, [(missed, 0.0) for missed in _ASSUMED[bits]]) * scale
     else:
         known = min((each for each in calibration.missed if each >= k), default=max(calibration.missed))
         grown = max(1.0, _denser(n_rows, calibration.rows))
-        depth = _reaching(allowed, calibration.missed[known]) * grown * _more(k, known)
+        depth = _depth(allowed, calibration.missed[known]) * grown * _more(k, known)
     return max(math.ceil(depth), 2 * k, 16)
 
 
@@ -113,20 +114,35 @@ def _more(k: int, known: int) -> float:
     return float(max(1.0, k / known) ** 0.8)
 
 
-def _reaching(allowed: float, missed: list[tuple[float, float]] | tuple[tuple[float, float], ...]) -> float:
-    """Return the depth at which, with some standard errors in hand, no more than `allowed` is missed.
+def _depth(allowed: float, missed: Sequence[tuple[float, float]]) -> float:
+    return reaching(allowed, missed) or _beyond(allowed, missed)
 
-    Between two depths the missed share lies below the chord; beyond the last one it is taken to fall as a
-    power of the depth.
+
+def reaching(allowed: float, missed: Sequence[tuple[float, float]]) -> float | None:
+    """Return the depth at which, with some standard errors in hand, no more than `allowed` is missed; None for none.
+
+    missed: the missed share at each of `DEPTHS`, and its standard error. Between two depths it lies below the chord:
+    it falls faster at first, and a measured 0 tells little of how fast.
     """
-    curve = [max(min(mean + _ERRORS * error, 1.0), 1e-6) for mean, error in missed]
+    curve = _curve(missed)
+    if curve[-1] > allowed:
+        return None
+    at = next(number for number, each in enumerate(curve) if each <= allowed)
+    if at == 0:
+        return float(DEPTHS[0])
+    fraction = (curve[at - 1] - allowed) / (curve[at - 1] - curve[at])
+    return DEPTHS[at - 1] + (DEPTHS[at] - DEPTHS[at - 1]) * fraction
+
+
+def _curve(missed: Sequence[tuple[float, float]]) -> list[float]:
+    curve = [min(mean + _ERRORS * error, 1.0) for mean, error in missed]
     for at in range(len(curve) - 1, 0, -1):  # from the deepest: noise must not end the search early
         curve[at - 1] = max(curve[at - 1], curve[at])
-    if allowed >= curve[0]:
-        return float(DEPTHS[0])
-    for at in range(1, len(curve)):
-        if curve[at] <= allowed:
-            fraction = (curve[at - 1] - allowed) / (curve[at - 1] - curve[at])
-            return DEPTHS[at - 1] + (DEPTHS[at] - DEPTHS[at - 1]) * fraction
+    return curve
+
+
+def _beyond(allowed: float, missed: Sequence[tuple[float, float]]) -> float:
+    """Return a depth beyond those measured: the missed share is taken to fall as a power of it."""
+    curve = [max(each, 1e-6) for each in _curve(missed)]
     fall = max(0.3, math.log(curve[-3] / curve[-1]) / math.log(DEPTHS[-1] / DEPTHS[-3]))
     return float(DEPTHS[-1] * min(16.0, (curve[-1] / allowed) ** (1.0 / fall)))

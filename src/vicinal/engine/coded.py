@@ -40,7 +40,6 @@ class Coded:
     covered: int
     length: int
     codebook: Codebook
-    bits: int
     calibration: Calibration | None
     segments: tuple[CodeSegment, ...]
 
@@ -106,7 +105,7 @@ def _loaded(view: View, entry: FieldRecord, spec: VectorSpec, slot_map: SlotMap,
     segments = [_segment(codebook, found[low:high], low) for low, high in itertools.pairwise(bounds)]
     calibration = Calibration.from_dict(stored.spec.get("calibration"))
     return Coded(
-        slot_map.slots, identity, entry.covered, length, codebook, _bits(codebook), calibration,
+        slot_map.slots, identity, entry.covered, length, codebook, calibration,
         tuple(segment for segment in segments if len(segment)),
     )  # fmt: skip
 
@@ -124,9 +123,7 @@ def _extended(old: Coded, view: View, entry: FieldRecord, slot_map: SlotMap) -> 
         segments.append(_segment(old.codebook, found, start))
         if len(segments) > _MOST_SEGMENTS:
             _merge_smallest(segments, old.codebook)
-    return Coded(
-        slot_map.slots, old.identity, entry.covered, length, old.codebook, old.bits, calibration, tuple(segments)
-    )
+    return Coded(slot_map.slots, old.identity, entry.covered, length, old.codebook, calibration, tuple(segments))
 
 
 def _merge_smallest(segments: list[CodeSegment], codebook: Codebook) -> None:
@@ -138,10 +135,6 @@ def _merge_smallest(segments: list[CodeSegment], codebook: Codebook) -> None:
 
 def _segment(codebook: Codebook, found: NDArray[np.uint8], first: int) -> CodeSegment:
     return CodeSegment(codebook, found, first)
-
-
-def _bits(codebook: Codebook) -> int:
-    return 1 if codebook.centroids.shape[2] >= 4 else 2  # many dimensions make wider groups yet
 
 
 def _codes_between(

@@ -10,17 +10,16 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from vicinal.engine.calibration import DEPTHS, K_MEASURED
+from vicinal.engine.calibration import DEPTHS, K_MEASURED, reaching, share_of
 from vicinal.errors import Corrupted
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
 Missed = tuple[tuple[float, float], ...]
 """The missed share and its standard error at each of `DEPTHS`."""
 
 KNOBS: Final[Mapping[str, str]] = {"hnsw": "ef", "ivf": "nprobe", "scann": "nprobe"}
-_ERRORS: Final = 1.5
 _CANDIDATE_MS: Final = 2.2e-4
 _CALL_MS: Final = 0.05
 _LEAST_DEPTH: Final = 16
@@ -67,7 +66,7 @@ class EffortCalibration:
             levels = tuple(_number(each, 1, 1 << 31) for each in found["levels"])
             missed = {
                 _number(k, 1, 1 << 31): tuple(
-                    tuple((_share(mean), _share(error)) for mean, error in each) for each in per_level
+                    tuple((share_of(mean), share_of(error)) for mean, error in each) for each in per_level
                 )
                 for k, per_level in found["missed"].items()
             }
@@ -106,7 +105,7 @@ class EffortCalibration:
         more = max(1.0, k / known) ** 0.8
         best: Effort | None = None
         for level, ms, missed in zip(self.levels, self._costs(), self.missed[known], strict=True):
-            depth = _reaching(1.0 - recall, missed)
+            depth = reaching(1.0 - recall, missed)
             if depth is None:
                 continue
             wanted = max(math.ceil(depth * more), 2 * k, _LEAST_DEPTH)
@@ -178,33 +177,11 @@ def lists_ms(kind: str, rows: float) -> float:
     return rows * _ROW_MS[kind]
 
 
-def _reaching(allowed: float, missed: Sequence[tuple[float, float]]) -> float | None:
-    """Return the depth at which, with some standard errors in hand, no more than `allowed` is missed."""
-    curve = [min(mean + _ERRORS * error, 1.0) for mean, error in missed]
-    for at in range(len(curve) - 1, 0, -1):  # from the deepest: noise must not end the search early
-        curve[at - 1] = max(curve[at - 1], curve[at])
-    if curve[-1] > allowed:
-        return None
-    at = next(number for number, each in enumerate(curve) if each <= allowed)
-    if at == 0:
-        return float(DEPTHS[0])
-    # Along the chord: what is missed falls faster at first, and a measured 0 tells little of how fast.
-    fraction = (curve[at - 1] - allowed) / (curve[at - 1] - curve[at])
-    return DEPTHS[at - 1] + fraction * (DEPTHS[at] - DEPTHS[at - 1])
-
-
 def _number(value: object, low: int, high: int) -> int:
     number = int(value)  # type: ignore[call-overload]
     if not low <= number <= high:
         raise ValueError(number)
     return int(number)
-
-
-def _share(value: object) -> float:
-    number = float(value)  # type: ignore[arg-type]
-    if not 0.0 <= number <= 1.0:
-        raise ValueError(number)
-    return number
 
 
 def _milliseconds(value: object) -> float:

@@ -13,6 +13,7 @@ import numpy as np
 
 from vicinal.engine.calibration import DEPTHS, K_MEASURED
 from vicinal.engine.effort import EffortCalibration, levels_of, lists_ms
+from vicinal.engine.measuring import summary
 from vicinal.index import CodedLists, Graph, Lists
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def gauge(
         measured.append(level)
         ms.append(cost)
         for k, share in shares.items():
-            missed[k].append(_summary(share))
+            missed[k].append(summary(share))
         progress(len(structure))
         if spent > _SECONDS or all(each[-1][-1][0] <= _ENOUGH for each in missed.values()):
             break
@@ -123,8 +124,3 @@ def _by_lists(
             share[number] = 1.0 - min(reached, due) / due
     rows = len(structure) * level / structure.centroids.nlist
     return shares, lists_ms("ivf", rows)
-
-
-def _summary(share: NDArray[np.float64]) -> Missed:
-    errors = share.std(axis=0) / np.sqrt(len(share))
-    return tuple(zip(share.mean(axis=0).tolist(), errors.tolist(), strict=True))

@@ -146,7 +146,7 @@ class IndexSearch:
         found, exact_from = none, start
         codes = coded(field.view, field.entry, field.spec, field.slot_map, field.threads) if self._is_long() else None
         if isinstance(codes, Coded) and codes.length > start:
-            depth = depth_for(self._recall, k, n, codes.bits, codes.calibration)
+            depth = depth_for(self._recall, k, n, codes.codebook.bits, codes.calibration)
             segments, masks = _from(codes.segments, start, field.mask)
             found = [scan_segments(segments, query, depth, masks, threads=field.threads)[0] for query in queries]
             exact_from = codes.length

@@ -97,7 +97,7 @@ class _ListsMaker:
         self._done = 0
         self.parameters = {"nlist": centroids.nlist}
         if codebook is not None:
-            self.parameters["bits"] = bits_of(codebook)
+            self.parameters["bits"] = codebook.bits
 
     def add(self, vectors: NDArray[Any], progress: Callable[[int], None]) -> None:
         self._lists.append(self._centroids.assign(vectors))
@@ -130,11 +130,6 @@ def restored(kind: str, spec: VectorSpec, arrays: Mapping[str, NDArray[Any]]) ->
         raise Corrupted(message)
     own = {name.removeprefix(_CODEBOOK): each for name, each in arrays.items() if name.startswith(_CODEBOOK)}
     return CodedLists(centroids, lists, Codebook.from_arrays(spec, own), arrays.get("codes"))  # type: ignore[arg-type]
-
-
-def bits_of(codebook: Codebook) -> int:
-    """Return the bits per dimension of a codebook."""
-    return 1 if codebook.centroids.shape[2] == 4 else 2
 
 
 def _no_vectors(positions: NDArray[np.int64]) -> NDArray[Any]:

@@ -74,10 +74,11 @@ def _missed(
             reached = np.cumsum(np.isin(here, due[near <= limit + _TOLERANCE * abs(limit)]))
             at = np.minimum(DEPTHS, len(reached)) - 1
             share[number] = 1.0 - np.minimum(reached[at], k) / k
-    return {k: _summary(share) for k, share in shares.items()}, float(np.quantile(tenth, _NOT_FAR))
+    return {k: summary(share) for k, share in shares.items()}, float(np.quantile(tenth, _NOT_FAR))
 
 
-def _summary(share: NDArray[np.float64]) -> tuple[tuple[float, float], ...]:
+def summary(share: NDArray[np.float64]) -> tuple[tuple[float, float], ...]:
+    """Return the mean and its standard error of each column of shares (queries, depths)."""
     errors = share.std(axis=0) / np.sqrt(len(share))
     return tuple(zip(share.mean(axis=0).tolist(), errors.tolist(), strict=True))
 

@@ -67,7 +67,7 @@ def choose(situation: Situation, spec: VectorSpec, coded: Coded | None) -> Plan:
     usable = not situation.exact and (situation.recall <= EXACT_RECALL or situation.depth is not None)
     if coded is not None and usable:
         depth = situation.depth or calibration.depth_for(
-            situation.recall, situation.k, situation.rows, coded.bits, coded.calibration
+            situation.recall, situation.k, situation.rows, coded.codebook.bits, coded.calibration
         )
         if depth < situation.passing:
             costs["code scan"] = _codes(situation, coded, depth)

@@ -180,7 +180,7 @@ def _by_codes(
 ) -> list[Nearest | None]:
     """Return answers over codes, None for queries that have to be compared with all rows."""
     trace.recall = recall_of(depth, request.k, found.calibration)
-    trace.plan += f", {found.bits} bit per dimension, {depth} candidates,"
+    trace.plan += f", {found.codebook.bits} bit per dimension, {depth} candidates,"
     search = CodeSearch(field, found)
     trace.cold = search.fetch.cold
     if len(queries) > 1:

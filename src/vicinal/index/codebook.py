@@ -48,6 +48,8 @@ _TRIAL_PAIRS = (1024, 256)
 _DEALT_BETTER = 0.99
 
 _MIN_DIM = 16
+_WIDTHS: dict[Bits, int] = {1: 4, 2: 2}
+"""Dimensions per group by bits per dimension: a group has four bits."""
 _MAX_GROUPS = 512
 _MAX_PRODUCT_GROUPS = 256
 """Up to here look-up tables of bytes cannot overflow the 16-bit sum of the nearest row."""
@@ -144,6 +146,11 @@ class Codebook:
         return cls(spec, order.copy(), np.ascontiguousarray(centroids).copy(), float(scale[0]))
 
     @property
+    def bits(self) -> Bits:
+        """Bits of code per dimension; of very many dimensions, whose groups are wider, the coarser of the two."""
+        return 1 if self.centroids.shape[2] >= _WIDTHS[1] else 2
+
+    @property
     def code_bytes(self) -> int:
         """Bytes per row of code."""
         return self.m // 2
@@ -220,10 +227,10 @@ def _array(arrays: Mapping[str, NDArray[Any]], name: str, dtype: np.dtype[Any], 
     return array
 
 
-def _groups(spec: VectorSpec, bits: int) -> tuple[int, int]:
+def _groups(spec: VectorSpec, bits: Bits) -> tuple[int, int]:
     """Return m, which is even, and the padded dimension."""
     most = _MAX_PRODUCT_GROUPS if spec.metric == "dot" else _MAX_GROUPS
-    width = max(4 // bits, -(-spec.dim // most))
+    width = max(_WIDTHS[bits], -(-spec.dim // most))
     m = -(-spec.dim // width)
     m += m % 2
     return m, m * width
