@@ -13,7 +13,8 @@ import pytest
 
 import vicinal
 from vicinal import F
-from vicinal.engine import builder, lease
+from vicinal.engine import lease
+from vicinal.engine.structures import builder
 from vicinal.errors import Closed, InvalidInput, Locked, Unsupported
 from vicinal.indexing import IndexChoice
 

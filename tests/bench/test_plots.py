@@ -74,6 +74,6 @@ def test_refusals(tmp_path, monkeypatch):
         check_plot(tmp_path / "a.bmp")
     with pytest.raises(NotFound, match="no folder"):
         check_plot(tmp_path / "none" / "a.svg")
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(MissingExtra, match=r'plots needs? matplotlib: pip install "vicinal\[bench\]"'):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(MissingExtra, match=r'plots need matplotlib: pip install "vicinal\[bench\]"'):
         check_plot(tmp_path / "a.svg")

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import apsw
 import numpy as np
+from telling import Heard, said
 
 sys.path.append(str(Path(__file__).parents[1] / "laws"))
 
@@ -34,10 +35,6 @@ if TYPE_CHECKING:
 DIM, K = 32, 7
 NAMES = ("docs", "other", "half")
 WORLD = {"rows": 300, "tail": 32, "step": 200, "coarse": 900, "segment": 256, "piece": 64}
-
-
-def said(*words: object) -> None:
-    print(*words, flush=True)  # noqa: T201
 
 
 def vectors(name: str, low: int, high: int) -> np.ndarray:
@@ -105,17 +102,6 @@ def check(db: vicinal.Database, name: str, ids: list[int]) -> list[str]:
                 found = list(zip(batch.distances[at].tolist(), batch.ids[at].tolist(), strict=True))
                 assert found[: len(answer)] == answer, (name, k, n, "batch", differences(found, answer))
     return list(docs.explain(queries[0], k=K).notes)
-
-
-class Heard(logging.Handler):
-    """Keeps what was logged."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.lines.append(record.getMessage())
 
 
 def use(path: Path, *, search_first: bool, noise: bool = False) -> list[str]:

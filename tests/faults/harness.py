@@ -32,8 +32,8 @@ def tiers(fast: Any, full: Any) -> pytest.MarkDecorator:
 
 
 def environment(**extra: str) -> dict[str, str]:
-    source = str(Path(vicinal.__file__).parents[1])
-    return {**os.environ, "PYTHONPATH": source, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", **extra}
+    paths = os.pathsep.join(map(str, (Path(vicinal.__file__).parents[1], WORKER.parent)))
+    return {**os.environ, "PYTHONPATH": paths, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", **extra}
 
 
 class Worker:

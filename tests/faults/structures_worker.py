@@ -15,17 +15,15 @@ from typing import Any
 
 import apsw
 import numpy as np
+from telling import Heard, said
 
 import vicinal
-from vicinal.engine import building, lease
+from vicinal.engine import lease
+from vicinal.engine.structures import building
 from vicinal.storage import structures
 
 DIM, N = 16, 1400
 PARAMETERS = {"hnsw": {"M": 8, "ef_construction": 40}, "ivf": {"nlist": 16}, "scann": {"nlist": 16, "bits": 2}}
-
-
-def said(*words: object) -> None:
-    print(*words, flush=True)  # noqa: T201
 
 
 def vectors(n: int, seed: int) -> np.ndarray:
@@ -178,17 +176,6 @@ def crafted(chance: random.Random, connection: apsw.Connection) -> bool:
     digest = structures._digest(f"structure {identity} of {field}", text.encode())
     connection.execute("update vicinal_structure set spec = ?, digest = ? where id = ?", (text, digest, identity))
     return True
-
-
-class Heard(logging.Handler):
-    """Keeps what was logged."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.lines.append(record.getMessage())
 
 
 def damage(path: str, kind: str, first: str, last: str) -> None:

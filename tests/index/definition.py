@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from vicinal.index import Block, row_norms, search_flat
 from vicinal.vectors import distances, parse_vectors
 
 PAIRS = [(t, m) for t in ("f32", "f16", "i8") for m in ("cosine", "l2", "dot", "l1")] + [("bit", "hamming")]
@@ -87,3 +88,20 @@ def check(found, query, vectors, spec, k, mask=None):
         best = np.flatnonzero(keys <= kth)
         best = best[np.lexsort((best, keys[best]))]
         assert positions.tolist() == passing[best].tolist()
+
+
+def clustered(n, spec, seed=0, centres=40):
+    """Vectors around some centres, with norms that vary: rows, and queries that are not among them."""
+    rng = np.random.default_rng(seed)
+    middle = rng.standard_normal((centres, spec.dim))
+    x = middle[rng.integers(0, centres, n + 30)] + 0.6 * rng.standard_normal((n + 30, spec.dim))
+    x *= rng.uniform(0.7, 1.3, (n + 30, 1))
+    if spec.dtype == "i8":
+        x = np.clip(np.rint(x * 25), -128, 127)
+        x[~x.any(axis=1), 0] = 1
+    x = parse_vectors(x.astype(spec.storage_dtype), spec)
+    return x[:n], x[n:]
+
+
+def truth_of(x, queries, spec, k, mask=None):
+    return search_flat([Block(0, x, row_norms(x, spec), mask)], queries, spec, k)

@@ -12,39 +12,21 @@ from hypothesis import strategies as st
 
 from vicinal.errors import Corrupted, InvalidInput
 from vicinal.index import (
-    Block,
     Effort,
     Graph,
     GraphBuilder,
     candidates_of,
     native_graph,
     rerank,
-    row_norms,
-    search_flat,
 )
 from vicinal.index import graph as graph_module
 from vicinal.index.links import Links
-from vicinal.vectors import VectorSpec, parse_vectors
+from vicinal.vectors import VectorSpec
+
+from .definition import clustered, truth_of
 
 KINDS = [("f32", "cosine", 32), ("f32", "l2", 17), ("f32", "dot", 32), ("f16", "l2", 40), ("f16", "cosine", 16)]
 KINDS += [("i8", "l2", 32), ("i8", "dot", 24), ("i8", "cosine", 24), ("f32", "l2", 8)]
-
-
-def clustered(n, spec, seed=0, centres=40):
-    """Vectors around some centres, with norms that vary: rows, and queries that are not among them."""
-    rng = np.random.default_rng(seed)
-    middle = rng.standard_normal((centres, spec.dim))
-    x = middle[rng.integers(0, centres, n + 30)] + 0.6 * rng.standard_normal((n + 30, spec.dim))
-    x *= rng.uniform(0.7, 1.3, (n + 30, 1))
-    if spec.dtype == "i8":
-        x = np.clip(np.rint(x * 25), -128, 127)
-        x[~x.any(axis=1), 0] = 1
-    x = parse_vectors(x.astype(spec.storage_dtype), spec)
-    return x[:n], x[n:]
-
-
-def truth_of(x, queries, spec, k, mask=None):
-    return search_flat([Block(0, x, row_norms(x, spec), mask)], queries, spec, k)
 
 
 def recall_of(index, x, queries, spec, effort, mask=None):

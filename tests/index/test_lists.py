@@ -23,24 +23,13 @@ from vicinal.index import (
     row_norms,
     search_flat,
 )
-from vicinal.vectors import VectorSpec, distances, parse_vectors
+from vicinal.vectors import VectorSpec, distances
+
+from .definition import clustered
 
 KINDS = [("f32", "cosine", 32), ("f32", "l2", 17), ("f32", "dot", 32), ("f16", "l2", 40), ("i8", "cosine", 24)]
 KINDS += [("i8", "dot", 24), ("f16", "dot", 16)]
 BOTH = ("ivf", "scann")
-
-
-def clustered(n, spec, seed=0, centres=40):
-    """Vectors around some centres, with norms that vary: rows, and queries that are not among them."""
-    rng = np.random.default_rng(seed)
-    middle = rng.standard_normal((centres, spec.dim))
-    x = middle[rng.integers(0, centres, n + 30)] + 0.6 * rng.standard_normal((n + 30, spec.dim))
-    x *= rng.uniform(0.7, 1.3, (n + 30, 1))
-    if spec.dtype == "i8":
-        x = np.clip(np.rint(x * 25), -128, 127)
-        x[~x.any(axis=1), 0] = 1
-    x = parse_vectors(x.astype(spec.storage_dtype), spec)
-    return x[:n], x[n:]
 
 
 def vectors_at(x):

@@ -8,18 +8,17 @@ import pytest
 
 from vicinal.errors import Corrupted, InvalidInput
 from vicinal.index import (
-    Block,
     Codebook,
     CodeSegment,
     expected_recall,
     measure,
     rerank,
-    row_norms,
     scan_segments,
     scan_segments_batch,
-    search_flat,
 )
-from vicinal.vectors import VectorSpec, parse_vectors
+from vicinal.vectors import VectorSpec
+
+from .definition import clustered, truth_of
 
 METRICS = ("cosine", "l2", "dot")
 PLANS = {
@@ -27,22 +26,6 @@ PLANS = {
     "fetch": {"_DIRECT_PER_ROW": 1e9, "_SELECT_PER_ROW": (1e9,) * 8},
     "select": {"_DIRECT_PER_ROW": 1e9, "_FETCH_PER_CANDIDATE": 1e9},
 }
-
-
-def clustered(n, spec, seed=0, centres=40):
-    """Vectors around some centres, with norms that vary: rows, and queries that are not among them."""
-    rng = np.random.default_rng(seed)
-    middle = rng.standard_normal((centres, spec.dim))
-    x = middle[rng.integers(0, centres, n + 30)] + 0.6 * rng.standard_normal((n + 30, spec.dim))
-    x *= rng.uniform(0.7, 1.3, (n + 30, 1))
-    if spec.dtype == "i8":
-        x = np.clip(np.rint(x * 25), -128, 127)
-    x = parse_vectors(x.astype(spec.storage_dtype), spec)
-    return x[:n], x[n:]
-
-
-def truth_of(x, queries, spec, k, mask=None):
-    return search_flat([Block(0, x, row_norms(x, spec), mask)], queries, spec, k)
 
 
 def recall_of(segments, x, queries, spec, depth, mask=None):

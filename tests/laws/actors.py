@@ -19,7 +19,7 @@ import numpy as np
 
 import vicinal
 from vicinal.engine import maintenance, read, resident, rowmap, search, slotmap, view, write
-from vicinal.engine.embedded import _info
+from vicinal.engine.records import info_of
 from vicinal.intake import Columns, expiries, prepare
 from vicinal.request import GetRequest, SearchRequest, check_order
 from vicinal.storage import catalog, chunks, rows
@@ -203,7 +203,7 @@ class Foreign:
 
     def _batch(self, seen: view.View, given: dict[str, Any]) -> Any:
         given = {key: value for key, value in given.items() if key not in ("n", "generated", "unset")}
-        return prepare(_info(seen.record), Columns(**given), now=seen.now)
+        return prepare(info_of(seen.record), Columns(**given), now=seen.now)
 
     def _add(self, seen: view.View, **given: Any) -> Any:
         return write.add(self.session, seen.record, self._batch(seen, given), now=seen.now)

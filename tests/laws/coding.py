@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vicinal.engine import coded, coder, planner
+from vicinal.engine import planner
+from vicinal.engine.codes import coder
+from vicinal.engine.codes import held as coded
 from vicinal.engine.read import spec_of
 from vicinal.index import Codebook
 from vicinal.index import codebook as training

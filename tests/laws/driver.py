@@ -24,6 +24,7 @@ from .actors import MICRO, READS, Foreign, Local, Remote
 from .model import PAIRS, Refused, State, nearest
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import ModuleType
 
 
@@ -396,3 +397,24 @@ class World:
         else:
             self.perform(who, what, "", {})
             self.state.apply("sweep", "", {}, self.now)
+
+
+def lived(world: World, seed: int, n_steps: int, at_times: Callable[[], None] = lambda: None) -> World:
+    """Run one life of `n_steps`, `at_times` after every fiftieth; on failure say which step of which life it was."""
+    done = 0
+    try:
+        while done < n_steps:
+            done += 1
+            world.step()
+            if done % 50 == 0:
+                at_times()
+        world.end_all()
+        at_times()
+        world.close()
+    except BaseException:
+        print("\n".join(world.log))  # noqa: T201 - how to repeat a failure
+        print(f"\nseed {seed}, step {done}: repeat with live(path, {seed}, {done}, patch)")  # noqa: T201
+        world.remote.process.kill()
+        world.remote.process.wait()
+        raise
+    return world

@@ -6,35 +6,23 @@ import pytest
 
 from . import actors
 from .actors import coding
-from .driver import World
+from .driver import World, lived
 
 SLOW_SEEDS, SLOW_STEPS = 24, 4_000
 
 
 def live(path: str, seed: int, n_steps: int, patch: pytest.MonkeyPatch) -> dict[str, int]:
-    """Run one life of `n_steps` where 32 rows are coded; on failure say which, and what it did last."""
+    """Run one life of `n_steps` where 32 rows are coded."""
     small = seed % 2 == 0
     if small:
         actors.small_world(patch.setattr)
     actors.coded_world(patch.setattr)
     world = World(path, seed, small=small, coded=True)
-    done = 0
-    try:
-        while done < n_steps:
-            done += 1
-            world.step()
-            if done % 50 == 0:
-                assert coding.untrue(world.local.db) == []
-        world.end_all()
+
+    def true_codes() -> None:
         assert coding.untrue(world.local.db) == []
-        world.close()
-    except BaseException:
-        print("\n".join(world.log))  # noqa: T201 - how to repeat a failure
-        print(f"\nseed {seed}, step {done}: repeat with live(path, {seed}, {done}, patch)")  # noqa: T201
-        world.remote.process.kill()
-        world.remote.process.wait()
-        raise
-    return {**world.counts, **coding.searched}
+
+    return {**lived(world, seed, n_steps, true_codes).counts, **coding.searched}
 
 
 @pytest.mark.parametrize("seed", [1, 2])

@@ -5,30 +5,17 @@ from __future__ import annotations
 import pytest
 
 from . import actors
-from .driver import World
+from .driver import World, lived
 
 SLOW_SEEDS, SLOW_STEPS = 40, 5_000
 
 
 def live(path: str, seed: int, n_steps: int, patch: pytest.MonkeyPatch) -> dict[str, int]:
-    """Run one life of `n_steps`; on failure say which, and what it did last."""
+    """Run one life of `n_steps`."""
     small = seed % 2 == 0
     if small:
         actors.small_world(patch.setattr)
-    world = World(path, seed, small=small)
-    done = 0
-    try:
-        while done < n_steps:
-            done += 1
-            world.step()
-        world.close()
-    except BaseException:
-        print("\n".join(world.log))  # noqa: T201 - how to repeat a failure
-        print(f"\nseed {seed}, step {done}: repeat with live(path, {seed}, {done}, patch)")  # noqa: T201
-        world.remote.process.kill()
-        world.remote.process.wait()
-        raise
-    return world.counts
+    return lived(World(path, seed, small=small), seed, n_steps).counts
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3, 4])

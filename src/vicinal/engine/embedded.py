@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-import difflib
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from vicinal.backend import Capabilities, CollectionInfo, CollectionSpec, FieldSpec
+from vicinal.backend import Capabilities, CollectionInfo, CollectionSpec
 from vicinal.engine import maintenance, read, resident, search, transfer, verify, write
-from vicinal.engine.builder import Builder
-from vicinal.engine.coded import Coded
-from vicinal.engine.coder import Coder
+from vicinal.engine.codes.calibrator import Calibrator
+from vicinal.engine.codes.coder import Coder
+from vicinal.engine.codes.held import Coded
+from vicinal.engine.codes.publisher import Publisher
 from vicinal.engine.maintainer import Maintainer
 from vicinal.engine.parts import Parts
+from vicinal.engine.records import blank_record, field_of, info_of, not_found
 from vicinal.engine.resident import Resident
 from vicinal.engine.search import Trace
-from vicinal.engine.structures import Structured
+from vicinal.engine.structures.builder import Builder
+from vicinal.engine.structures.held import Structured
 from vicinal.engine.upkeep import Upkeep
 from vicinal.engine.view import View
 from vicinal.engine.warmer import Warmer
-from vicinal.errors import AlreadyExists, InvalidInput, NotFound, SpecMismatch, VicinalError, shorten
+from vicinal.errors import AlreadyExists, InvalidInput, NotFound, SpecMismatch, VicinalError
 from vicinal.report import Explanation
 from vicinal.storage import catalog
-from vicinal.storage.catalog import CollectionRecord, FieldRecord
 from vicinal.storage.pool import Pool
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from vicinal.request import GetRequest, Include, SearchRequest
     from vicinal.results import BatchHits, Hits, Rows
     from vicinal.settings import Settings
+    from vicinal.storage.catalog import CollectionRecord, FieldRecord
     from vicinal.storage.connection import Target
     from vicinal.storage.session import Session
     from vicinal.values import Id
@@ -60,8 +62,9 @@ class EmbeddedBackend:
         self._clock = clock
         self._parts = Parts(settings.memory_budget, _nbytes_of)
         self._warmer = Warmer(self._load_block)
-        self._coder = Coder(self._pool, self._parts, self._now, settings.threads)
-        self._builder = Builder(self._pool, self._parts, self._coder, self._now)
+        self._calibrator = Calibrator(self._pool, self._parts, self._now, settings.threads, Publisher(self._pool))
+        self._coder = Coder(self._pool, self._parts, self._now, settings.threads, self._calibrator)
+        self._builder = Builder(self._pool, self._parts, self._coder, self._calibrator, self._now)
         self._upkeep = Upkeep(self._coder, self._builder)
         self._maintainer = Maintainer(self._pool, self._upkeep, self._now, enabled=settings.maintenance)
 
@@ -87,7 +90,7 @@ class EmbeddedBackend:
     def _record(self, session: Session, name: str, identity: int | None = None) -> CollectionRecord:
         found = catalog.find(session, name)
         if found is None:
-            raise NotFound(_not_found(name, catalog.names(session)))
+            raise NotFound(not_found(name, catalog.names(session)))
         if identity is not None and found.id != identity:
             message = f"{name!r} was dropped and created anew meanwhile; open it again with db.collection()"
             raise SpecMismatch(message)
@@ -114,7 +117,7 @@ class EmbeddedBackend:
 
     def describe(self, name: str, *, count: bool = False) -> CollectionInfo:
         with self._view(name) as view:
-            info = _info(view.record)
+            info = info_of(view.record)
             return replace(info, rows=read.count(view, None)) if count else info
 
     def create(self, spec: CollectionSpec) -> CollectionInfo:
@@ -123,7 +126,7 @@ class EmbeddedBackend:
             if catalog.find(session, spec.name) is not None:
                 message = f"a collection {spec.name!r} exists already"
                 raise AlreadyExists(message)
-            return _info(catalog.create(session, _blank_record(spec)))
+            return info_of(catalog.create(session, blank_record(spec)))
 
     def drop(self, name: str) -> None:
         with self._writing() as session:
@@ -241,18 +244,18 @@ class EmbeddedBackend:
 
     def sample(self, name: str, field: str, n: int) -> tuple[list[Id], NDArray[np.generic]]:
         with self._view(name) as view:
-            return read.sample(view, _field(view.record, field), n)
+            return read.sample(view, field_of(view.record, field), n)
 
     def _searched(self, view: View, request: SearchRequest) -> FieldRecord:
         """Return the field to search, and take note of the queries."""
-        entry = _field(view.record, request.using)
+        entry = field_of(view.record, request.using)
         if request.vectors is not None:
-            self._coder.note(entry, request.vectors)
+            self._calibrator.note(entry, request.vectors)
         return entry
 
     def explain(self, name: str, request: SearchRequest) -> Explanation:
         with self._view(name, request.collection) as view:
-            entry, trace = _field(view.record, request.using), Trace()
+            entry, trace = field_of(view.record, request.using), Trace()
             hits = search.search(view, entry, request, self._settings.threads, trace)
             return Explanation(
                 plan=f"{trace.plan} of {entry.name!r} ({entry.dtype}, {entry.metric})",
@@ -276,13 +279,13 @@ class EmbeddedBackend:
     ) -> dict[str, object]:
         with self._writing() as session:
             record = self._record(session, name)
-            entry = _field(record, using)
+            entry = field_of(record, using)
             self._builder.choose(session, record, entry, choice)
         return self._builder.build(name, entry.name, choice, progress)
 
     def unreachable(self, name: str, using: str | None) -> int | None:
         with self._view(name) as view:
-            return self._builder.unreachable(view, _field(view.record, using))
+            return self._builder.unreachable(view, field_of(view.record, using))
 
     # --- the database ----------------------------------------------------------------------
 
@@ -333,68 +336,3 @@ class EmbeddedBackend:
 def _nbytes_of(value: object) -> int:
     """Return the bytes a part counts against the memory budget: vectors and codes do, all else is small."""
     return value.nbytes if isinstance(value, (Resident, Coded, Structured)) else 0
-
-
-def _not_found(name: str, known: list[str]) -> str:
-    """Return what to say of a collection that does not exist."""
-    if not known:
-        how = "create it with a spec, for example dim=384 or embedder='wordllama'"
-        return f"no collection {shorten(name)}: the database is empty; {how}"
-    close = difflib.get_close_matches(name, known, 1)
-    if close:
-        return f"no collection {shorten(name)}; did you mean {close[0]!r}?"
-    return f"no collection {shorten(name)}; there are: {', '.join(map(repr, known[:10]))}"
-
-
-def _info(record: CollectionRecord) -> CollectionInfo:
-    return CollectionInfo(
-        identity=record.id,
-        name=record.name,
-        fields=tuple(
-            FieldSpec(name=entry.name, dim=entry.dim, dtype=entry.dtype, metric=entry.metric) for entry in record.fields
-        ),
-        embedder=record.embedder,
-        quantize=record.quantize,
-        version=record.version,
-        id_type=record.id_type,
-    )
-
-
-def _blank_record(spec: CollectionSpec) -> CollectionRecord:
-    return CollectionRecord(
-        id=0,
-        name=spec.name,
-        version=0,
-        stamp=0,
-        next_row=1,
-        fields=tuple(
-            FieldRecord(
-                id=0,
-                name=entry.name,
-                dim=entry.dim,
-                dtype=entry.dtype,
-                metric=entry.metric,
-                next_slot=0,
-                floor=0,
-                ordinal=ordinal,
-            )
-            for ordinal, entry in enumerate(spec.fields)
-        ),
-        embedder=spec.embedder,
-        quantize=spec.quantize,
-    )
-
-
-def _field(record: CollectionRecord, using: str | None) -> FieldRecord:
-    """Return the vector field to search."""
-    if using is None and len(record.fields) == 1:
-        return record.fields[0]
-    names = ", ".join(repr(entry.name) for entry in record.fields)
-    if using is None:
-        message = f"{record.name!r} has several vector fields; say which with using=: {names}"
-        raise InvalidInput(message)
-    found = record.field_named(using)
-    if found is None:
-        message = f"{record.name!r} has no vector field {shorten(using)}; there are: {names}"
-        raise NotFound(message)
-    return found

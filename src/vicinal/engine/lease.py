@@ -9,6 +9,7 @@ import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
+from vicinal.engine.signal import Signal
 from vicinal.errors import Locked, VicinalError
 from vicinal.storage.connection import impatient
 
@@ -32,7 +33,7 @@ class Lease:
         self._key = f"lease {key}"
         self._owner = secrets.token_hex(8)
         self._until = 0.0
-        self._end = threading.Event()
+        self._end = Signal()
 
     def is_mine(self, session: Session) -> bool:
         """Return whether the lease is still held, as this snapshot sees it."""
@@ -55,7 +56,7 @@ class Lease:
             beside.start()
             yield True
         finally:
-            self._end.set()
+            self._end.give()
             beside.join()
             with suppress(VicinalError):  # it runs out by itself
                 self._give_back()

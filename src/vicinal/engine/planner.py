@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
-from vicinal.engine import calibration
+from vicinal.engine.codes import calibration
 
 if TYPE_CHECKING:
-    from vicinal.engine.coded import Coded
+    from vicinal.engine.codes.held import Coded
     from vicinal.vectors import VectorSpec
 
 Way = Literal["exact scan", "exact over the few that pass", "code scan", "hnsw", "ivf", "scann"]

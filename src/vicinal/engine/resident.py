@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import numpy as np
 
 from vicinal.engine.growing import Growing
-from vicinal.engine.structures import Structured
-from vicinal.engine.structures import key_of as structure_key
+from vicinal.engine.structures.held import Structured
+from vicinal.engine.structures.held import key_of as structure_key
 from vicinal.index import BLOCK_ROWS, Block, ByteCodes, Fetch, Levels, Rounded, code_bytes, fetch_from, row_norms
 from vicinal.storage.chunks import Reader, check, spans
 

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from vicinal.engine import planner, resident
-from vicinal.engine.approximate import CodeSearch, Field, Nearest
-from vicinal.engine.calibration import recall_of
-from vicinal.engine.coded import Coded, Unusable, coded
-from vicinal.engine.indexed import WAYS, IndexSearch, explicit_depth, offered
+from vicinal.engine.codes.calibration import recall_of
+from vicinal.engine.codes.held import Coded, Unusable, coded
+from vicinal.engine.codes.search import CodeSearch
+from vicinal.engine.fields import choice_of
 from vicinal.engine.read import expiries_of, metadata_of, spec_of, vectors_of
-from vicinal.engine.standing import choice_of
+from vicinal.engine.structures.search import WAYS, IndexSearch, explicit_depth, offered
+from vicinal.engine.target import Field, Nearest
 from vicinal.index import rerank, search_flat
 from vicinal.results import BatchHits, Hits
 from vicinal.storage import rows

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from vicinal.engine.builder import Builder
-    from vicinal.engine.coder import Coder
+    from vicinal.engine.codes.coder import Coder
+    from vicinal.engine.structures.builder import Builder
 
 
 class Upkeep:

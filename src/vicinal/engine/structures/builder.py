@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from vicinal.engine import standing
-from vicinal.engine.building import Building, Pace
+from vicinal.engine import fields
 from vicinal.engine.lease import Lease
 from vicinal.engine.read import spec_of
-from vicinal.engine.structures import Structured, Unusable, key_of, structured
+from vicinal.engine.signal import Signal
+from vicinal.engine.structures.building import Building, Pace
+from vicinal.engine.structures.held import Structured, Unusable, key_of, structured
 from vicinal.engine.view import View
 from vicinal.errors import Corrupted, InvalidInput, Locked, NotFound, Unsupported
 from vicinal.index import Graph
@@ -23,7 +23,8 @@ from vicinal.storage import catalog, codes, structures
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from vicinal.engine.coder import Coder
+    from vicinal.engine.codes.calibrator import Calibrator
+    from vicinal.engine.codes.coder import Coder
     from vicinal.engine.parts import Parts
     from vicinal.indexing import IndexChoice
     from vicinal.storage.catalog import CollectionRecord, FieldRecord
@@ -41,16 +42,17 @@ _POLL_SECONDS: Final = 0.05
 class Builder:
     """Builds graphs and lists, one at a time among all processes; safe to share between threads."""
 
-    def __init__(self, pool: Pool, parts: Parts, coder: Coder, now: Callable[[], int]) -> None:
+    def __init__(self, pool: Pool, parts: Parts, coder: Coder, calibrator: Calibrator, now: Callable[[], int]) -> None:
         self._pool = pool
         self._parts = parts
         self._coder = coder
+        self._calibrator = calibrator
         self._now = now
-        self._stopping = threading.Event()
+        self._stopping = Signal()
 
     def stop(self) -> None:
         """End the build under way at its next step."""
-        self._stopping.set()
+        self._stopping.give()
 
     def choose(self, session: Session, record: CollectionRecord, entry: FieldRecord, choice: IndexChoice) -> None:
         """Store a choice, inside the caller's write; what was made for another one is dropped.
@@ -61,11 +63,11 @@ class Builder:
             message = "an index is built of what is durable: call index() after the transaction"
             raise InvalidInput(message)
         choice.check_suits(entry.dtype, entry.metric, entry.dim)
-        changed = standing.choice_of(record, entry) != choice
+        changed = fields.choice_of(record, entry) != choice
         if changed and entry.structure is not None:
             structures.drop(session, entry.id, entry.structure)
             entry = replace(entry, structure=None)
-        standing.save(session, standing.with_choice(record, entry, choice), entry)
+        fields.save(session, fields.with_choice(record, entry, choice), entry)
 
     def build(
         self, name: str, field: str, choice: IndexChoice, report: Callable[[int, int], None] | None
@@ -142,7 +144,7 @@ class Builder:
             base = building.base(name, field, self._now())
             if base is None or base.choice.kind not in STRUCTURED or base.rows < MIN_ROWS:
                 return None
-            return building.run(base, self._coder.asked(base.entry), self._now)
+            return building.run(base, self._calibrator.asked(base.entry), self._now)
 
     def _due(self) -> tuple[tuple[str, str] | None, bool]:
         """Return the collection and field whose index is to be built, and whether a killed build left something."""
@@ -152,14 +154,14 @@ class Builder:
             for name in catalog.names(session):
                 record = catalog.find(session, name)
                 for entry in () if record is None else record.fields:
-                    if record is not None and standing.choice_of(record, entry).kind in STRUCTURED:
+                    if record is not None and fields.choice_of(record, entry).kind in STRUCTURED:
                         view = View(session, record, self._parts, self._now())
                         if self._is_due(view, entry):
                             return (name, entry.name), False
             return None, structures.has_strays(session)
 
     def _is_due(self, view: View, entry: FieldRecord) -> bool:
-        spec, choice = spec_of(entry), standing.choice_of(view.record, entry)
+        spec, choice = spec_of(entry), fields.choice_of(view.record, entry)
         try:
             choice.check_suits(entry.dtype, entry.metric, entry.dim)
         except Unsupported:  # the dimension came after the choice
@@ -184,7 +186,7 @@ class Builder:
             before = self._coded(name, field)[0]
             if report is not None:
                 report(before, max(before, self._rows(name, field)))
-            if self._stopping.is_set() or (self._coder.busy and time.monotonic() > deadline):
+            if self._stopping.given or (self._coder.busy and time.monotonic() > deadline):
                 return
             time.sleep(_POLL_SECONDS if self._coder.busy else 0.0)
 

@@ -7,34 +7,33 @@ it started from still stands. A step cut short leaves pieces that the next one c
 
 from __future__ import annotations
 
+import logging
 import threading
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from vicinal.engine import resident
-from vicinal.engine.approximate import Field
-from vicinal.engine.coded import Coded, Unusable, coded
-from vicinal.engine.measuring import calibrate
+from vicinal.engine.codes.calibrator import whole_number
+from vicinal.engine.codes.held import Unusable
+from vicinal.engine.fields import choice_of
+from vicinal.engine.fields import current as current_field
+from vicinal.engine.fields import save as save_field
 from vicinal.engine.read import spec_of
-from vicinal.engine.reservoir import Reservoir
-from vicinal.engine.standing import choice_of
-from vicinal.engine.standing import current as current_field
-from vicinal.engine.standing import save as save_field
 from vicinal.engine.view import View
 from vicinal.errors import Corrupted
 from vicinal.index import TRAINING_ROWS, Bits, Codebook, scannable
 from vicinal.storage import catalog, codes
 from vicinal.storage.chunks import Reader
-from vicinal.storage.connection import impatient
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
+    from vicinal.engine.codes.calibrator import Calibrator
     from vicinal.engine.parts import Parts
     from vicinal.indexing import IndexChoice
     from vicinal.storage.catalog import CollectionRecord, FieldRecord
@@ -42,6 +41,7 @@ if TYPE_CHECKING:
     from vicinal.storage.session import Session
     from vicinal.vectors import VectorSpec
 
+_log = logging.getLogger("vicinal")
 MIN_ROWS: Final = 16_384
 """From so many rows on a field gets codes; below, an exact scan is as fast."""
 _MIN_CHOSEN_ROWS: Final = 1000
@@ -50,12 +50,6 @@ _TAIL_SLOTS: Final = 1024
 """So many slots without codes are encoded; fewer are compared exactly by each search."""
 _STEP_SLOTS: Final = 32_768
 _STEP_BYTES: Final = 32 << 20
-_PATIENCE: Final = 0.1
-"""Seconds to wait for another process's write: codes can wait longer than their writer."""
-_GROWN, _MUCH_GROWN = 1.5, 4.0
-"""Calibrated anew by maintenance, and roughly by a write, when there are so many times the slots."""
-_CALIBRATED_ROWS: Final = 512
-"""Of fewer coded rows, figures would say little."""
 _DEAD_PIECES: Final = 64
 _COARSE_FROM: Final = 300_000
 """From so many rows on, one bit per dimension serves better than two."""
@@ -65,14 +59,14 @@ _FINE_UNTIL: Final = 100_000
 class Coder:
     """Brings the codes of collections up to date, one step at a time; safe to share between threads."""
 
-    def __init__(self, pool: Pool, parts: Parts, now: Callable[[], int], threads: int) -> None:
+    def __init__(self, pool: Pool, parts: Parts, now: Callable[[], int], threads: int, calibrator: Calibrator) -> None:
         self._pool = pool
         self._parts = parts
         self._now = now
         self._threads = threads
+        self._calibrator = calibrator
+        self._publisher = calibrator.publisher
         self._busy = threading.Lock()
-        self._patient = False
-        self._asked: dict[int, Reservoir] = {}
         self._codebooks: dict[int, Codebook] = {}
 
     @property
@@ -91,7 +85,7 @@ class Coder:
                 encoded = self._step(name)
                 done = None if encoded is None else done + encoded
             if mine and done is None:
-                self._calibrate(name, first=True)
+                self._calibrator.calibrate(name, first=True)
             return done is None
 
     def tend(self, *, waiting: bool = False) -> bool:
@@ -104,16 +98,17 @@ class Coder:
                 return False
             with self._pool.reader() as session, session.reading():
                 names = catalog.names(session)
-            self._patient = waiting
+            self._publisher.patient = waiting
             try:
                 return any(map(self._tend, names))
             finally:
-                self._patient = False
+                self._publisher.patient = False
 
     def _tend(self, name: str) -> bool:
         try:
-            return self._step(name) is not None or self._clear(name) or self._calibrate(name, first=False)
-        except Corrupted:  # vectors are damaged: verify names them, and other collections go on
+            return self._step(name) is not None or self._clear(name) or self._calibrator.calibrate(name, first=False)
+        except Corrupted as error:  # vectors are damaged: verify names them, and other collections go on
+            _log.warning("the codes of %r cannot be kept in step: %s", name, error)
             return False
 
     @contextmanager
@@ -128,24 +123,6 @@ class Coder:
             if held and held[0]:  # no call in between, behind which Ctrl-C could come
                 self._busy.release()
 
-    @contextmanager
-    def _publishing(self) -> Iterator[Session]:
-        """Lend a session inside a short write transaction."""
-        with self._pool.writer() as session:
-            timeout = self._pool.settings.timeout
-            patience = nullcontext() if self._patient else impatient(session.connection, timeout, _PATIENCE)
-            with patience, session.writing():
-                yield session
-
-    def note(self, entry: FieldRecord, queries: NDArray[Any]) -> None:
-        """Remember a sample of the queries asked, in memory only: calibration measures them, too."""
-        if entry.codebook is not None or entry.structure is not None:
-            self._asked.setdefault(entry.id, Reservoir()).note(queries)
-
-    def asked(self, entry: FieldRecord) -> NDArray[Any] | None:
-        """Return a sample of the queries asked (n, width), None where there are too few."""
-        return self._asked.setdefault(entry.id, Reservoir()).queries()
-
     def _clear(self, name: str) -> bool:
         """Delete codes of chunks that are gone; return whether there were any."""
         with self._pool.reader() as session, session.reading():
@@ -156,47 +133,9 @@ class Coder:
                 if entry.codebook is not None and codes.has_dead_codes(session, entry.id, entry.codebook)
             ]
         for field, identity in dead:
-            with self._publishing() as session:
+            with self._publisher.publishing() as session:
                 codes.drop_dead_codes(session, field, identity, _DEAD_PIECES)
         return bool(dead)
-
-    def _calibrate(self, name: str, *, first: bool) -> bool:
-        """Measure the recall of one field whose figures are missing or out of date; return whether one was.
-
-        first: roughly, and only where the figures tell nothing of the codes there are now.
-        """
-        with self._pool.reader() as session, session.reading():
-            record = catalog.find(session, name)
-            if record is None:
-                return False
-            view = View(session, record, self._parts, self._now())
-            for entry in record.fields:
-                spec, asked = spec_of(entry), self._asked.setdefault(entry.id, Reservoir())
-                if spec is None or entry.codebook is None:
-                    continue
-                try:
-                    due = _is_due(codes.describe_codebook(session, entry.codebook), entry, asked, first=first)
-                except (Corrupted, TypeError, ValueError, OverflowError):
-                    due = True  # what is said of it is damaged: then it cannot be used
-                if not due:
-                    continue
-                found = coded(view, entry, spec, view.slots(entry), self._threads)
-                enough = isinstance(found, Coded) and _n_live(view, entry, found.length) >= _CALIBRATED_ROWS
-                if isinstance(found, Coded) and enough:
-                    field = Field(view, entry, spec, view.slots(entry), None, False, self._threads)
-                    measured = calibrate(field, found, asked.queries(), first=first)
-                    break
-            else:
-                return False
-        with self._publishing() as session:
-            current = current_field(session, record, entry)
-            if current is not None and current[1].codebook == found.identity:
-                described = codes.describe_codebook(session, found.identity)
-                described |= {"calibration": measured.to_dict(), "measured_at": entry.next_slot, "rough": first}
-                codes.change_codebook(session, found.identity, described)
-                save_field(session, *current)
-        asked.measured = asked.measured if first else asked.seen
-        return True
 
     def _step(self, name: str) -> int | None:
         """Do one piece of work; return how many slots it encoded, None where there is nothing to do."""
@@ -249,7 +188,7 @@ class Coder:
 
     def _bits(self, session: Session, identity: int) -> int | None:
         try:
-            return _whole(codes.describe_codebook(session, identity).get("bits"))
+            return whole_number(codes.describe_codebook(session, identity).get("bits"))
         except Corrupted:
             return None
 
@@ -268,7 +207,7 @@ class Coder:
 
         def publish() -> int:
             identity = None
-            with self._publishing() as session:
+            with self._publisher.publishing() as session:
                 current = current_field(session, view.record, entry)
                 known = codes.codebook_ids(session, entry.id)
                 if (
@@ -296,7 +235,7 @@ class Coder:
         found = self._codes_of(view, entry, spec, codebook, start, end)
 
         def publish() -> int:
-            with self._publishing() as session:
+            with self._publisher.publishing() as session:
                 current = current_field(session, view.record, entry)
                 stands = identity in codes.codebook_ids(session, entry.id)
                 if current is None or not stands:
@@ -336,30 +275,13 @@ class Coder:
 
     def _forget(self, record: CollectionRecord, entry: FieldRecord) -> int:
         """Drop the codes of a field, to be made anew."""
-        with self._publishing() as session:
+        with self._publisher.publishing() as session:
             current = current_field(session, record, entry)
             if current is not None:
                 for identity in codes.codebook_ids(session, entry.id):
                     codes.drop_codebook(session, entry.id, identity)
                 save_field(session, current[0], replace(current[1], codebook=None, covered=0))
         return 0
-
-
-def _whole(value: object) -> int | None:
-    """Return a whole number of a description, None for anything else: descriptions come from the file."""
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def _is_due(described: Mapping[str, Any], entry: FieldRecord, asked: Reservoir, *, first: bool) -> bool:
-    measured_at = _whole(described.get("measured_at")) or 0
-    if first:
-        return entry.next_slot > _MUCH_GROWN * measured_at
-    return entry.next_slot > _GROWN * measured_at or bool(described.get("rough", True)) or asked.unmeasured
-
-
-def _n_live(view: View, entry: FieldRecord, length: int) -> int:
-    """Return how many of the first positions of a field are live."""
-    return int(np.count_nonzero(view.slots(entry).live[:length]))
 
 
 def _fewest(choice: IndexChoice) -> int:

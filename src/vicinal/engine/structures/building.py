@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from vicinal.engine import resident, standing
-from vicinal.engine.effort import assumed
-from vicinal.engine.gauging import K_MOST, gauge
-from vicinal.engine.making import maker, sample_rows
+from vicinal.engine import fields, resident
 from vicinal.engine.read import spec_of
-from vicinal.engine.structures import Structured, key_of
+from vicinal.engine.structures.effort import assumed
+from vicinal.engine.structures.held import Structured, key_of
+from vicinal.engine.structures.makers import maker, sample_rows
+from vicinal.engine.structures.measuring import K_MOST, gauge
 from vicinal.engine.view import View
 from vicinal.errors import Closed, Locked
 from vicinal.index import Block, Centroids, row_norms, search_flat
@@ -29,14 +29,14 @@ from vicinal.storage.chunks import Reader
 from vicinal.storage.connection import impatient
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
     from vicinal.engine.lease import Lease
-    from vicinal.engine.making import Maker
     from vicinal.engine.parts import Parts
+    from vicinal.engine.signal import Signal
+    from vicinal.engine.structures.makers import Maker
     from vicinal.indexing import IndexChoice
     from vicinal.storage.catalog import CollectionRecord, FieldRecord
     from vicinal.storage.pool import Pool
@@ -72,7 +72,7 @@ class Pace:
 
     def __init__(
         self,
-        stopping: threading.Event,
+        stopping: Signal,
         lease: Lease,
         *,
         resting: bool,
@@ -86,7 +86,7 @@ class Pace:
         """Go on. Raises Closed where the database is being closed, Locked where the lease was lost."""
         if self._resting:
             self._stopping.wait(min(_LONGEST_REST, time.monotonic() - self._since))
-        if self._stopping.is_set():
+        if self._stopping.given:
             message = "the database was closed while an index was built"
             raise Closed(message)
         self._lease.check()
@@ -116,7 +116,7 @@ class Building:
             spec = None if entry is None else spec_of(entry)
             if view is None or entry is None or spec is None:
                 return None
-            slot_map, choice = view.slots(entry), standing.choice_of(view.record, entry)
+            slot_map, choice = view.slots(entry), fields.choice_of(view.record, entry)
             live = slot_map.slots.view[slot_map.live]
             chosen = np.random.default_rng(len(live)).permutation(len(live))
             n_queries = min(_QUERIES, len(live) // _ROWS_PER_QUERY)
@@ -226,15 +226,15 @@ class Building:
 
     def _publish(self, base: Base, identity: int, described: dict[str, object]) -> bool:
         with self.writing() as session:
-            found = standing.current(session, base.record, base.entry)
-            stands = found is not None and standing.choice_of(*found) == base.choice and self._lease.is_mine(session)
+            found = fields.current(session, base.record, base.entry)
+            stands = found is not None and fields.choice_of(*found) == base.choice and self._lease.is_mine(session)
             if found is None or not stands or not structures.describe(session, base.entry.id, identity, described):
                 structures.drop(session, base.entry.id, identity)
                 return False
             record, entry = found
             if entry.structure is not None:
                 structures.drop(session, entry.id, entry.structure)
-            standing.save(session, record, replace(entry, structure=identity))
+            fields.save(session, record, replace(entry, structure=identity))
         return True
 
     @contextmanager

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from vicinal.engine import standing
-from vicinal.engine.calibration import depth_for
-from vicinal.engine.coded import Coded, coded, masks_of
-from vicinal.engine.effort import KNOBS
+from vicinal.engine import fields
+from vicinal.engine.codes.calibration import depth_for
+from vicinal.engine.codes.held import Coded, coded, masks_of
 from vicinal.engine.planner import EXACT_RECALL
 from vicinal.engine.resident import Fetcher, blocks_from
-from vicinal.engine.structures import Structured, Unusable, structured
+from vicinal.engine.structures.effort import KNOBS
+from vicinal.engine.structures.held import Structured, Unusable, structured
 from vicinal.index import Graph, Lists, in_threads, rerank, scan_segments, search_flat
 from vicinal.indexing import STRUCTURED
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from vicinal.engine.approximate import Field, Nearest
-    from vicinal.engine.effort import Effort
     from vicinal.engine.planner import Way
+    from vicinal.engine.structures.effort import Effort
+    from vicinal.engine.target import Field, Nearest
     from vicinal.index import CodeSegment
     from vicinal.request import SearchRequest
 
@@ -54,7 +54,7 @@ def offered(field: Field, request: SearchRequest, notes: list[str]) -> Offer | N
 
     Raises InvalidInput for an effort that the field's kind does not have.
     """
-    choice = standing.choice_of(field.view.record, field.entry)
+    choice = fields.choice_of(field.view.record, field.entry)
     choice.check_effort(request.effort)
     explicit = dict(request.effort or {})
     if choice.kind not in STRUCTURED or request.exact or (request.recall > EXACT_RECALL and not explicit):

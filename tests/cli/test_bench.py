@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
-
-from vicinal.cli.program import program
 
 SOURCE = Path(__file__).parents[2] / "src"
 MAIN = [sys.executable, "-c", "from vicinal.cli import main; main()", "bench"]
@@ -21,24 +18,9 @@ QUICK = ["--generate", "300x6", "--intrinsic", "3", "--clusters", "3", "--querie
 
 
 @pytest.fixture
-def bench(tmp_path, monkeypatch):
-    """Run the command in this process, in an empty folder; return click's result."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments, code=0):
-        result = CliRunner().invoke(program, ["bench", *map(str, arguments)], prog_name="vicinal")
-        assert result.exit_code == code, result.output
-        if code:
-            assert result.stderr.startswith("error: ")
-            assert result.stderr.count("\n") == 1
-        return result
-
-    return call
-
-
-@pytest.fixture
-def environment():
-    return {**os.environ, "PYTHONPATH": str(SOURCE), "PYTHONUTF8": "1"}
+def bench(run):
+    """Run `vicinal bench` in this process, in an empty folder; return click's result."""
+    return partial(run, "bench")
 
 
 def test_tables_json_and_plot(bench, tmp_path):

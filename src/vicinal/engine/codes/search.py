@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from vicinal.engine.calibration import DEPTHS, K_FAR
-from vicinal.engine.coded import masks_of
+from vicinal.engine.codes.calibration import DEPTHS, K_FAR
+from vicinal.engine.codes.held import masks_of
 from vicinal.engine.resident import Fetcher, blocks_from
 from vicinal.index import expected_recall, in_threads, rerank, scan_segments, scan_segments_batch, search_flat
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from vicinal.engine.coded import Coded
-    from vicinal.engine.slotmap import SlotMap
-    from vicinal.engine.view import View
-    from vicinal.storage.catalog import FieldRecord
-    from vicinal.vectors import VectorSpec
-
-Nearest = tuple["NDArray[np.int64]", "NDArray[np.float32]"]
-"""Positions and distances, sorted by (distance, position), ties with the k-th included."""
+    from vicinal.engine.codes.held import Coded
+    from vicinal.engine.target import Field, Nearest
 
 _DEEPER: Final = 4
 _TELLING: Final = 256
@@ -31,19 +24,6 @@ _ENOUGH: Final = 0.85
 """Of what unfiltered queries are expected to find: below it, a filtered one looks deeper."""
 # What `expected_recall` says of unfiltered queries at each of `DEPTHS`, where nothing was measured.
 _ASSUMED_EXPECTED: Final = (0.0, 0.1, 0.45, 0.7, 0.88, 0.96, 0.985, 0.99)
-
-
-@dataclass(frozen=True, slots=True)
-class Field:
-    """A vector field under one mask over positions (None for all); `filtered` by the caller's filter."""
-
-    view: View
-    entry: FieldRecord
-    spec: VectorSpec
-    slot_map: SlotMap
-    mask: NDArray[np.bool_] | None
-    filtered: bool
-    threads: int
 
 
 class CodeSearch:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from vicinal.engine.calibration import DEPTHS, K_MEASURED
-from vicinal.engine.effort import EffortCalibration, levels_of, lists_ms
-from vicinal.engine.measuring import summary
+from vicinal.engine.codes.calibration import DEPTHS, K_MEASURED
+from vicinal.engine.codes.measuring import summary
+from vicinal.engine.structures.effort import EffortCalibration, levels_of, lists_ms
 from vicinal.index import CodedLists, Graph, Lists
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from vicinal.engine.effort import Missed
-    from vicinal.engine.making import Structure
+    from vicinal.engine.structures.effort import Missed
+    from vicinal.engine.structures.makers import Structure
     from vicinal.index import Hits
 
 K_MOST: Final = max(K_MEASURED)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from vicinal.engine.effort import EffortCalibration
-from vicinal.engine.making import restored
+from vicinal.engine.structures.effort import EffortCalibration
+from vicinal.engine.structures.makers import restored
 from vicinal.errors import Corrupted
 from vicinal.indexing import STRUCTURED
 from vicinal.storage import structures
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from vicinal.engine.growing import Growing
-    from vicinal.engine.making import Structure
     from vicinal.engine.slotmap import SlotMap
+    from vicinal.engine.structures.makers import Structure
     from vicinal.engine.view import View
     from vicinal.storage.catalog import FieldRecord
     from vicinal.vectors import VectorSpec

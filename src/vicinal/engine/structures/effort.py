@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from vicinal.engine.calibration import DEPTHS, K_MEASURED, reaching, share_of
+from vicinal.engine.codes.calibration import DEPTHS, K_MEASURED, reaching, share_of
 from vicinal.errors import Corrupted
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from vicinal.engine.calibration import Calibration
+from vicinal.engine.codes.calibration import Calibration
 from vicinal.errors import Corrupted
 from vicinal.index import Codebook, CodeSegment, scannable
 from vicinal.storage import codes

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from vicinal.engine.calibration import DEPTHS, K_FAR, K_MEASURED, Calibration
-from vicinal.engine.coded import masks_of
+from vicinal.engine.codes.calibration import DEPTHS, K_FAR, K_MEASURED, Calibration
+from vicinal.engine.codes.held import masks_of
 from vicinal.engine.resident import Fetcher, streamed_blocks
 from vicinal.index import expected_recall, scan_segments_batch, search_flat
 from vicinal.storage.chunks import Reader
@@ -15,8 +15,8 @@ from vicinal.storage.chunks import Reader
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from vicinal.engine.approximate import Field
-    from vicinal.engine.coded import Coded
+    from vicinal.engine.codes.held import Coded
+    from vicinal.engine.target import Field
 
 _QUERIES: Final = 200
 _FIRST_QUERIES: Final = 64

@@ -1,0 +1,1 @@
+"""Approximate search over codes: made, kept in memory, measured and searched."""

@@ -1,0 +1,1 @@
+"""Graphs and lists: built, kept in memory, measured and searched."""
