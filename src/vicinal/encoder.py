@@ -10,7 +10,7 @@ import numpy as np
 
 from vicinal.embedding import embed_in_batches, embed_query, resolve
 from vicinal.errors import InvalidInput, SpecMismatch, shorten
-from vicinal.vectors import VectorSpec, parse_vector, parse_vectors
+from vicinal.vectors import parse_vector, parse_vectors, spec_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,7 +84,7 @@ class Encoder:
         entry = field_of(info, using)
         if entry.dim is None:  # an empty field: any query finds nothing
             return np.zeros((len(cast("Sequence[object]", vectors)) if batch else 1, 1), np.float32)
-        spec = VectorSpec(dim=entry.dim, dtype=entry.dtype, metric=entry.metric)  # type: ignore[arg-type]
+        spec = spec_for(entry.dim, entry.dtype, entry.metric)
         quantize = cast("Any", info.quantize)
         if batch:
             return parse_vectors(vectors, spec, quantize=quantize)

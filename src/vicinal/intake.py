@@ -12,7 +12,7 @@ import numpy as np
 from vicinal.batch import Batch, FieldVectors
 from vicinal.errors import InvalidInput, InvalidVector, shorten
 from vicinal.values import check_document, check_ids, encode_metadata, to_microseconds
-from vicinal.vectors import VectorSpec, parse_vectors
+from vicinal.vectors import parse_vectors, spec_for
 
 if TYPE_CHECKING:
     from vicinal.backend import CollectionInfo, FieldSpec
@@ -253,7 +253,7 @@ def field_vectors(entry: FieldSpec, given: Any, quantize: str | None) -> FieldVe
         at = np.array([position for position, vector in enumerate(given) if vector is not None], np.int64)
         given = [vector for vector in given if vector is not None]
     dim = entry.dim if entry.dim is not None else _dim_of(given, entry.dtype)
-    spec = VectorSpec(dim=dim, dtype=entry.dtype, metric=entry.metric)  # type: ignore[arg-type]
+    spec = spec_for(dim, entry.dtype, entry.metric)
     if not len(at):
         return FieldVectors(vectors=np.empty((0, spec.width), spec.storage_dtype), rows=at, dim=dim)
     vectors = parse_vectors(given, spec, quantize=cast("Any", quantize))

@@ -29,6 +29,8 @@ INCLUDES: Final = ("document", "metadata", "vector", "expires")
 
 def check_include(include: object) -> tuple[Include, ...]:
     """Return the parts of a row to bring, each one of INCLUDES."""
+    if isinstance(include, tuple) and not include:
+        return ()
     names = (include,) if isinstance(include, str) else include
     try:
         found = tuple(dict.fromkeys(names))  # type: ignore[call-overload]
@@ -80,6 +82,17 @@ class SearchOptions(TypedDict, total=False):
     effort: Mapping[str, int] | None
 
 
+_OPTIONS: Final = frozenset(SearchOptions.__annotations__)
+
+
+def _refuse_unknown(options: Iterable[str]) -> None:
+    name = next(each for each in options if each not in _OPTIONS)
+    close = difflib.get_close_matches(name, _OPTIONS, 1)
+    hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(SearchOptions.__annotations__)}"
+    message = f"a search has no option {name!r}; {hint}"
+    raise InvalidInput(message)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchRequest:
     """One search, or a batch of searches with the same settings.
@@ -107,14 +120,8 @@ class SearchRequest:
     @classmethod
     def checked(cls, vectors: NDArray[np.generic], collection: int, **options: Unpack[SearchOptions]) -> SearchRequest:
         """Return the request of these options. Raises InvalidInput, InvalidFilter or Unsupported."""
-        for name in options:
-            if name not in SearchOptions.__annotations__:
-                close = difflib.get_close_matches(name, SearchOptions.__annotations__, 1)
-                hint = (
-                    f"did you mean {close[0]!r}?" if close else f"there are {', '.join(SearchOptions.__annotations__)}"
-                )
-                message = f"a search has no option {name!r}; {hint}"
-                raise InvalidInput(message)
+        if not options.keys() <= _OPTIONS:
+            _refuse_unknown(options)
         mode, recall = options.get("mode", "auto"), options.get("recall", 0.95)
         exact, effort, radius = options.get("exact", False), options.get("effort"), options.get("radius")
         if mode in ("text", "hybrid"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 import pytest
 
@@ -55,6 +57,31 @@ def test_finds_the_recall_asked_for_at_once(docs, asked):
     batch = docs.search_batch(queries, k=10, recall=asked)
     found = [recall_of(hits, nearest(rows, query, 10)) for hits, query in zip(batch, queries, strict=True)]
     assert np.mean(found) >= asked - 0.02
+
+
+def uncoded(db):
+    return db.execute("select next_slot - covered from vicinal_field where name = 'vector'")[0][0]
+
+
+def test_codes_come_with_the_write_and_go_with_it(tmp_path):
+    rows = vectors_of(22_000, 5)
+    with vicinal.connect(tmp_path / "with.db", maintenance=False) as db:
+        docs = db.collection("docs", dim=DIM)
+        docs.add(ids=list(range(20_000)), vectors=rows[:20_000])
+        assert uncoded(db) == 0
+        docs.add(ids=[-1], vectors=rows[:1] * 1.5)
+        assert uncoded(db) == 1  # so few are compared exactly
+        with contextlib.suppress(ZeroDivisionError), db.transaction():
+            docs.add(ids=list(range(20_000, 21_000)), vectors=rows[20_000:21_000])
+            assert uncoded(db) == 0
+            assert docs.search(rows[20_500], k=1, include=()).ids == [20_500]
+            1 / 0  # noqa: B018
+        assert uncoded(db) == 1
+        assert docs.search(rows[20_500], k=1, include=()).ids != [20_500]
+        docs.add(ids=list(range(21_000, 22_000)), vectors=rows[21_000:])
+        assert uncoded(db) == 0
+        assert docs.search(rows[21_500], k=1, include=()).ids == [21_500]
+        assert db.verify().ok
 
 
 def test_exact_is_exact(docs):

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vicinal.errors import InvalidInput
-from vicinal.index import Block, rerank, row_norms, search_flat
+from vicinal.index import Block, Whole, rerank, rerank_in, row_norms, search_flat
 from vicinal.vectors import VectorSpec, parse_vectors
 
 PAIRS = [(t, m) for t in ("f32", "f16", "i8") for m in ("cosine", "l2", "dot", "l1")] + [("bit", "hamming")]
@@ -52,10 +52,14 @@ def test_equals_the_exact_search_over_the_candidates(dtype, metric, data):
     mask = np.zeros(400, bool)
     mask[positions] = True
     ((expected, distances),) = search_flat([Block(0, x, row_norms(x, spec), mask)], query[None], spec, k)
-    found, exact = rerank(query, positions, lambda rows: x[rows], spec, k)
-    assert found.tolist() == expected.tolist()
-    assert found.dtype == np.int64
-    assert np.array_equal(exact, distances)
+    for norms in (row_norms(x, spec), None):
+        for found, exact in (
+            rerank(query, positions, lambda rows: x[rows], spec, k),
+            rerank_in(query, positions, Whole(x, norms), spec, k),
+        ):
+            assert found.tolist() == expected.tolist()
+            assert found.dtype == np.int64
+            assert np.array_equal(exact, distances)
 
 
 def test_nothing_to_rank():

@@ -18,7 +18,7 @@ import apsw
 import numpy as np
 
 import vicinal
-from vicinal.engine import maintenance, read, resident, rowmap, search, slotmap, view, write
+from vicinal.engine import loading, maintenance, read, resident, rest, rowmap, search, slotmap, view, write
 from vicinal.engine.records import info_of
 from vicinal.intake import Columns, expiries, prepare
 from vicinal.request import GetRequest, SearchRequest, check_order
@@ -57,6 +57,8 @@ def small_world(patch: Any) -> None:
     """Make every limit so small that a few rows cross it: chunks, blocks, stubs, patches."""
     for module in (rows, rowmap):
         patch(module, "BLOCK_ROWS", 8)
+    for module in (resident, loading, rest):
+        patch(module, "BLOCK_ROWS", 16)
     for module, name, value in (
         (chunks, "_CHUNK_BYTES", 256),
         (chunks, "_FIRST_CHUNK_BYTES", 96),
@@ -64,7 +66,6 @@ def small_world(patch: Any) -> None:
         (rowmap, "_FEW", 8),
         (rowmap, "_READ_ROWS", 8),
         (rows, "_AT_ONCE", 3),
-        (resident, "BLOCK_ROWS", 16),
         (resident, "_STREAM_BYTES", 256),
         (maintenance, "_ENOUGH_STUBS", 2),
         (maintenance, "STEP_BYTES", 8192),

@@ -13,6 +13,7 @@ from vicinal.engine.codes.calibrator import Calibrator
 from vicinal.engine.codes.coder import Coder
 from vicinal.engine.codes.held import Coded
 from vicinal.engine.codes.publisher import Publisher
+from vicinal.engine.gate import Gate
 from vicinal.engine.maintainer import Maintainer
 from vicinal.engine.parts import Parts
 from vicinal.engine.records import blank_record, field_of, info_of, not_found
@@ -61,6 +62,7 @@ class EmbeddedBackend:
         self._settings = settings
         self._clock = clock
         self._parts = Parts(settings.memory_budget, _nbytes_of)
+        self._gate = Gate(settings.threads)
         self._warmer = Warmer(self._load_block)
         self._calibrator = Calibrator(self._pool, self._parts, self._now, settings.threads, Publisher(self._pool))
         self._coder = Coder(self._pool, self._parts, self._now, settings.threads, self._calibrator)
@@ -154,6 +156,7 @@ class EmbeddedBackend:
             else:
                 write.update(session, record, batch, now=now)
                 ids = batch.ids or []
+            self._coder.along(session, name)
         self._code(name)
         return ids
 
@@ -213,17 +216,26 @@ class EmbeddedBackend:
 
     # --- search ----------------------------------------------------------------------------
 
+    @contextmanager
+    def _searching(self, name: str, request: SearchRequest) -> Iterator[tuple[View, int]]:
+        """Lend a view, and the threads to search it with."""
+        with (
+            self._gate.entered(free=self._pool.in_transaction) as threads,
+            self._view(name, request.collection) as view,
+        ):
+            yield view, threads
+
     def search(self, name: str, request: SearchRequest) -> list[Hits]:
-        with self._view(name, request.collection) as view:
+        with self._searching(name, request) as (view, threads):
             entry, trace = self._searched(view, request), Trace()
-            hits = search.search(view, entry, request, self._settings.threads, trace)
+            hits = search.search(view, entry, request, threads, trace)
         self._warm(name, entry, trace)
         return hits
 
     def search_arrays(self, name: str, request: SearchRequest) -> BatchHits:
-        with self._view(name, request.collection) as view:
+        with self._searching(name, request) as (view, threads):
             entry, trace = self._searched(view, request), Trace()
-            hits = search.search_arrays(view, entry, request, self._settings.threads, trace)
+            hits = search.search_arrays(view, entry, request, threads, trace)
         self._warm(name, entry, trace)
         return hits
 
@@ -254,12 +266,12 @@ class EmbeddedBackend:
         return entry
 
     def explain(self, name: str, request: SearchRequest) -> Explanation:
-        with self._view(name, request.collection) as view:
+        with self._searching(name, request) as (view, threads):
             entry, trace = field_of(view.record, request.using), Trace()
-            hits = search.search(view, entry, request, self._settings.threads, trace)
+            hits = search.search(view, entry, request, threads, trace)
             return Explanation(
                 plan=f"{trace.plan} of {entry.name!r} ({entry.dtype}, {entry.metric})",
-                rejected=trace.rejected,
+                rejected=dict(trace.rejected),
                 rows=trace.rows_live,
                 passing=trace.rows_passing,
                 candidates=trace.candidates,

@@ -48,6 +48,11 @@ class Growing(Generic[T]):
         """Take over `array`, whose rows are all in use."""
         return cls(_Buffer(array, len(array)), len(array))
 
+    @classmethod
+    def within(cls, array: NDArray[T], length: int) -> Growing[T]:
+        """Take over `array`, whose first `length` rows are in use; others may follow in place."""
+        return cls(_Buffer(array, length), length)
+
     @property
     def view(self) -> NDArray[T]:
         """The rows, as an array that must not be written to."""

@@ -7,11 +7,13 @@ matter. Every way returns min(k, passing) rows; all but the code scan are exact.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
-from vicinal.engine.codes import calibration
+from vicinal.engine.codes.calibration import depth_for
 
 if TYPE_CHECKING:
+    from vicinal.engine.codes.calibration import Calibration
     from vicinal.engine.codes.held import Coded
     from vicinal.vectors import VectorSpec
 
@@ -58,19 +60,35 @@ class Plan:
     rejected: dict[str, float]
 
 
+class _Known(NamedTuple):
+    """What a plan depends on of a field's codes."""
+
+    bits: int
+    code_bytes: int
+    calibration: Calibration | None
+
+
 def choose(situation: Situation, spec: VectorSpec, coded: Coded | None) -> Plan:
     """Return the cheapest plan that meets the asked recall."""
+    known = None
+    if coded is not None:
+        known = _Known(coded.codebook.bits, coded.codebook.code_bytes, coded.calibration)
+    return _chosen(situation, spec, known)
+
+
+@lru_cache(maxsize=256)
+def _chosen(situation: Situation, spec: VectorSpec, known: _Known | None) -> Plan:
     costs: dict[Way, float] = {"exact scan": _exact(situation, spec)}
     if situation.filtered and situation.queries == 1:
         costs["exact over the few that pass"] = _few(situation, spec)
     depth = situation.passing
     usable = not situation.exact and (situation.recall <= EXACT_RECALL or situation.depth is not None)
-    if coded is not None and usable:
-        depth = situation.depth or calibration.depth_for(
-            situation.recall, situation.k, situation.rows, coded.codebook.bits, coded.calibration
+    if known is not None and usable:
+        depth = situation.depth or depth_for(
+            situation.recall, situation.k, situation.rows, known.bits, known.calibration
         )
         if depth < situation.passing:
-            costs["code scan"] = _codes(situation, coded, depth)
+            costs["code scan"] = _codes(situation, known.code_bytes, depth)
     if situation.chosen is not None and situation.offered_ms is not None:
         costs[situation.chosen] = situation.offered_ms * (situation.rows / max(1, situation.passing))
     able = [each for each in costs if each in (situation.chosen, "exact over the few that pass")]
@@ -94,8 +112,8 @@ def _few(situation: Situation, spec: VectorSpec) -> float:
     return _CALL + situation.rows * 1e-7 + situation.passing * per_row
 
 
-def _codes(situation: Situation, coded: Coded, depth: int) -> float:
-    scan = situation.rows * coded.codebook.code_bytes * _CODES_PER_BYTE
+def _codes(situation: Situation, code_bytes: int, depth: int) -> float:
+    scan = situation.rows * code_bytes * _CODES_PER_BYTE
     if situation.queries > 1:
         scan *= _BATCHED
     if situation.filtered:

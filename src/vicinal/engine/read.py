@@ -11,7 +11,7 @@ from vicinal.storage import rows
 from vicinal.storage.chunks import Reader
 from vicinal.storage.rows import NO_SLOT, StoredRow
 from vicinal.values import decode_metadata, from_microseconds
-from vicinal.vectors import VectorSpec
+from vicinal.vectors import spec_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -25,13 +25,14 @@ if TYPE_CHECKING:
     from vicinal.results import Metadata
     from vicinal.storage.catalog import FieldRecord
     from vicinal.values import Id
+    from vicinal.vectors import VectorSpec
 
 
 def spec_of(entry: FieldRecord) -> VectorSpec | None:
     """Return the field's vector type, or None while its dimension is not known."""
     if entry.dim is None:
         return None
-    return VectorSpec(dim=entry.dim, dtype=entry.dtype, metric=entry.metric)  # type: ignore[arg-type]
+    return spec_for(entry.dim, entry.dtype, entry.metric)
 
 
 def get(view: View, request: GetRequest) -> Rows:

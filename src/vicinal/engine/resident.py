@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from vicinal.engine.growing import Growing
+from vicinal.engine.loading import Beside, BlockMaker, ResidentBlock, Room, checked_norms, place_for, read_into
 from vicinal.engine.structures.held import Structured
 from vicinal.engine.structures.held import key_of as structure_key
-from vicinal.index import BLOCK_ROWS, Block, ByteCodes, Fetch, Levels, Rounded, code_bytes, fetch_from, row_norms
-from vicinal.storage.chunks import Reader, check, spans
+from vicinal.index import (
+    BLOCK_ROWS,
+    Block,
+    Fetch,
+    Whole,
+    code_bytes,
+    fetch_from,
+    rerank,
+    rerank_in,
+    side_by_side,
+)
+from vicinal.storage.chunks import Reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
+    from vicinal.engine.growing import Growing
     from vicinal.engine.slotmap import SlotMap
+    from vicinal.engine.target import Nearest
     from vicinal.engine.view import View
     from vicinal.storage.catalog import FieldRecord
     from vicinal.vectors import VectorSpec
@@ -32,62 +43,28 @@ _PARTLY_RESIDENT: Final = 0.6  # of the budget: the rest is for what a search wo
 
 
 @dataclass(frozen=True, slots=True)
-class _Codes:
-    levels: Levels
-    codes: Growing[np.uint8]
-    upper: Growing[np.float32]
-    errors: Growing[np.float32]
-
-    @classmethod
-    def of(cls, vectors: NDArray[Any], spec: VectorSpec, like: Levels | None = None) -> _Codes | None:
-        levels = Levels.of(vectors, spec, like)
-        if levels is None:
-            return None
-        codes, upper, errors = levels.encode(vectors)
-        return cls(levels, Growing.of(codes), Growing.of(upper), Growing.of(errors))
-
-    def appended(self, vectors: NDArray[Any]) -> _Codes:
-        codes, upper, errors = self.levels.encode(vectors)
-        return _Codes(self.levels, self.codes.appended(codes), self.upper.appended(upper), self.errors.appended(errors))
-
-    @property
-    def view(self) -> ByteCodes:
-        return ByteCodes(self.levels, Rounded(self.codes.view, self.upper.view, self.errors.view))
-
-
-@dataclass(frozen=True, slots=True)
-class _ResidentBlock:
-    vectors: Growing[np.generic]
-    norms: Growing[np.float32] | None
-    codes: _Codes | None
-
-    def longer(self, more: _ResidentBlock, spec: VectorSpec) -> _ResidentBlock:
-        """Return this block with the rows of another behind."""
-        rows = more.vectors.view
-        norms = None if self.norms is None or more.norms is None else self.norms.appended(more.norms.view)
-        vectors = self.vectors.appended(rows)
-        codes = _Codes.of(vectors.view, spec) if self.codes is None else self.codes.appended(rows)
-        return _ResidentBlock(vectors, norms, codes)
-
-    @property
-    def nbytes(self) -> int:
-        return self.vectors.view.nbytes + (0 if self.codes is None else self.codes.codes.view.nbytes)
-
-
-@dataclass(frozen=True, slots=True)
 class Resident:
     """Vectors of the first `length` positions of a slot map, in whole blocks; `slots` are the map's."""
 
     slots: Growing[np.int64]
-    blocks: tuple[_ResidentBlock, ...]
+    blocks: tuple[ResidentBlock, ...]
     length: int
     fetch: Fetch
+    whole: Whole | None
+    """All of them, where they lie in one array."""
+    room: Room
 
     @classmethod
-    def of(cls, slots: Growing[np.int64], blocks: Sequence[_ResidentBlock], length: int) -> Resident:
+    def of(
+        cls, slots: Growing[np.int64], blocks: Sequence[ResidentBlock], length: int, room: Room | None = None
+    ) -> Resident:
         """Return these blocks, whole but for the last, as the first `length` positions."""
         fetch = fetch_from([Block(at * BLOCK_ROWS, block.vectors.view) for at, block in enumerate(blocks)])
-        return cls(slots, tuple(blocks), length, fetch)
+        vectors = side_by_side([block.vectors.view for block in blocks])
+        norms = side_by_side([block.norms.view for block in blocks if block.norms is not None])
+        told = norms is not None and vectors is not None and len(norms) == len(vectors)
+        whole = None if vectors is None else Whole(vectors, norms if told else None)
+        return cls(slots, tuple(blocks), length, fetch, whole, room or Room())
 
     @property
     def nbytes(self) -> int:
@@ -107,14 +84,17 @@ def resident(
     def extend(old: Resident | None) -> Resident:
         blocks = list(old.blocks) if old is not None else []
         length = old.length if old is not None else 0
+        room = old.room if old is not None else Room()
         wanted = wanted_of(length)
-        read: list[Callable[[], _ResidentBlock]] = []
-        made = _Maker(spec, blocks[0].codes if blocks else None)
-        with Reader(view.session, entry.id, spec) as reader, _Beside(wanted - length > BLOCK_ROWS) as beside:
+        read: list[Callable[[], ResidentBlock]] = []
+        made = BlockMaker(spec, blocks[0].codes if blocks else None)
+        with Reader(view.session, entry.id, spec) as reader, Beside(wanted - length > BLOCK_ROWS) as beside:
             while length < wanted:
                 end = min(wanted, (length // BLOCK_ROWS + 1) * BLOCK_ROWS)
-                vectors = np.zeros((end - length, spec.width), spec.storage_dtype)
-                finish = partial(made.block, vectors, _read(view, entry, slot_map, reader, length, vectors))
+                begins = length % BLOCK_ROWS == 0 and most > BLOCK_ROWS
+                place = room.block(spec, -(-(most - length) // BLOCK_ROWS)) if begins else place_for(end - length, spec)
+                vectors = place[0][: end - length]
+                finish = partial(made.block, vectors, read_into(view, entry, slot_map, reader, length, vectors), place)
                 read.append(beside.start(finish))
                 length = end
             for finished in read:
@@ -122,7 +102,7 @@ def resident(
                     blocks[-1] = blocks[-1].longer(finished(), spec)
                 else:
                     blocks.append(finished())
-        return Resident.of(slot_map.slots, blocks, length)
+        return Resident.of(slot_map.slots, blocks, length, room)
 
     def fits(old: Resident) -> bool:
         return old.slots.agrees(slot_map.slots, old.length)
@@ -183,6 +163,12 @@ class Fetcher:
         """Whether all vectors are in memory."""
         return self.held.length >= len(self._slot_map)
 
+    def nearest(self, query: NDArray[Any], positions: NDArray[np.int64], k: int) -> Nearest:
+        """Return the k nearest of candidates by their exact distances, ties with the k-th included."""
+        if self.held.whole is not None and self.complete:
+            return rerank_in(query, positions, self.held.whole, self._spec, k)
+        return rerank(query, positions, self, self._spec, k)
+
     def __call__(self, positions: NDArray[np.int64]) -> NDArray[Any]:
         """Return vectors (n, width) at positions (n,). Cost: 0.1 µs each from memory, 6 µs from the file."""
         here = positions < self.held.length
@@ -202,91 +188,6 @@ def _resident_length(budget: int, spec: VectorSpec, n: int) -> int:
         return n
     blocks = max(0, int(budget * _PARTLY_RESIDENT)) // (BLOCK_ROWS * row_bytes)
     return min(n, blocks * BLOCK_ROWS)
-
-
-class _Beside:
-    """Runs work in another thread while the next block is read, where there is more than one block."""
-
-    def __init__(self, worthwhile: bool) -> None:  # noqa: FBT001 - private
-        self._pool = ThreadPoolExecutor(1, "vicinal-norms") if worthwhile else None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
-
-    def start(self, work: Callable[[], _ResidentBlock]) -> Callable[[], _ResidentBlock]:
-        """Begin `work`; return what waits for its result."""
-        if self._pool is None:
-            return work
-        return self._pool.submit(work).result
-
-
-@dataclass(frozen=True, slots=True)
-class _Read:
-    """What was read into an array of vectors: rows of it, their slots, and the checksums to find."""
-
-    rows: NDArray[np.int64]
-    slots: NDArray[np.int64]
-    sums: NDArray[np.uint32]
-
-
-class _Maker:
-    """Makes blocks of vectors just read, one after the other; their codes share levels where they can."""
-
-    def __init__(self, spec: VectorSpec, like: _Codes | None) -> None:
-        self._spec = spec
-        self._like = like.levels if like is not None else None
-
-    def block(self, vectors: NDArray[np.generic], read: _Read) -> _ResidentBlock:
-        """Return the block. Raises Corrupted where the vectors are not what was written."""
-        norms = _checked_norms(vectors, self._spec, read)
-        codes = _Codes.of(vectors, self._spec, self._like)
-        if codes is not None:
-            self._like = codes.levels
-        return _ResidentBlock(Growing.of(vectors), None if norms is None else Growing.of(norms), codes)
-
-
-def read_live(
-    view: View, entry: FieldRecord, spec: VectorSpec, slot_map: SlotMap, part: slice
-) -> tuple[NDArray[np.int64], NDArray[np.generic]]:
-    """Return the slots (n,) and the vectors (n, width) of the live positions in a range, read from the file."""
-    vectors = np.zeros((part.stop - part.start, spec.width), spec.storage_dtype)
-    with Reader(view.session, entry.id, spec) as reader:
-        read = _read(view, entry, slot_map, reader, part.start, vectors)
-    live = vectors if len(read.rows) == len(vectors) else vectors[read.rows]
-    check(live, read.slots, read.sums)
-    return read.slots, live
-
-
-def _checked_norms(vectors: NDArray[np.generic], spec: VectorSpec, read: _Read) -> NDArray[np.float32] | None:
-    check(vectors if len(read.rows) == len(vectors) else vectors[read.rows], read.slots, read.sums)
-    return row_norms(vectors, spec)
-
-
-def _read(
-    view: View, entry: FieldRecord, slot_map: SlotMap, reader: Reader, start: int, out: NDArray[np.generic]
-) -> _Read:
-    """Read the vectors of positions `start`, … into `out`, chunk by chunk; those of dropped chunks stay as is.
-
-    What comes back names the live ones, which are to be checked.
-    """
-    end = start + len(out)
-    slots, live = slot_map.slots.view[start:end], slot_map.live[start:end].copy()
-    sums = np.zeros(len(out), np.uint32)
-    done = 0
-    for chunk in spans(view.session, entry.id, int(slots[0]), int(slots[-1]) + 1) if len(slots) else ():
-        low, high = (int(at) for at in np.searchsorted(slots, (chunk.first, chunk.first + chunk.written)))
-        if low < high:
-            reader.into(chunk.first, int(slots[low]) - chunk.first, out[low:high])
-            sums[low:high] = chunk.sums[slots[low:high] - chunk.first]
-        live[done:low] = False  # of no chunk
-        done = high
-    live[done:] = False
-    rows = np.flatnonzero(live)
-    return _Read(rows, slots[rows], sums[rows])
 
 
 def blocks(
@@ -338,5 +239,5 @@ def blocks_from(  # noqa: PLR0913, PLR0917 - what a scan reads is all of these
             if part is not None and not part.any():
                 continue
             vectors = buffer[: end - at]
-            read = _read(view, entry, slot_map, reader, at, vectors)
-            yield Block(at, vectors, _checked_norms(vectors, spec, read), part)
+            read = read_into(view, entry, slot_map, reader, at, vectors)
+            yield Block(at, vectors, checked_norms(vectors, spec, read), part)

@@ -6,7 +6,7 @@ scan finds candidates by short codes (`Codebook`, `CodeSegment`), `rerank` compa
 and `measure` tells what a depth is worth.
 """
 
-from vicinal.index.block import BLOCK_ROWS, Block, Fetch, fetch_from, row_norms
+from vicinal.index.block import BLOCK_ROWS, Block, Fetch, fetch_from, row_norms, side_by_side
 from vicinal.index.bytecodes import ByteCodes, Levels, Rounded, code_bytes
 from vicinal.index.candidates import Hits
 from vicinal.index.codebook import MIN_TRAINING_ROWS, TRAINING_ROWS, Bits, Codebook, scannable
@@ -15,7 +15,7 @@ from vicinal.index.graph import Graph, GraphBuilder
 from vicinal.index.lists import Centroids, CodedLists, Lists, default_nlist
 from vicinal.index.protocol import Approximate, Effort, Index, candidates_of
 from vicinal.index.recall import Measured, expected_recall, measure
-from vicinal.index.reranking import VectorsAt, rerank
+from vicinal.index.reranking import VectorsAt, Whole, rerank, rerank_in, survivors
 from vicinal.index.scan import CodeSegment, scan_segments, scan_segments_batch
 from vicinal.index.workers import in_threads
 
@@ -42,6 +42,7 @@ __all__ = [
     "Measured",
     "Rounded",
     "VectorsAt",
+    "Whole",
     "candidates_of",
     "code_bytes",
     "default_nlist",
@@ -50,9 +51,12 @@ __all__ = [
     "in_threads",
     "measure",
     "rerank",
+    "rerank_in",
     "row_norms",
     "scan_segments",
     "scan_segments_batch",
     "scannable",
     "search_flat",
+    "side_by_side",
+    "survivors",
 ]

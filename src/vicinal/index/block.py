@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from vicinal.index.bytecodes import ByteCodes
     from vicinal.vectors import VectorSpec
 
-__all__ = ["BLOCK_ROWS", "Block", "Fetch", "fetch_from", "row_norms"]
+__all__ = ["BLOCK_ROWS", "Block", "Fetch", "fetch_from", "row_norms", "side_by_side"]
 
 BLOCK_ROWS = 65_536
 """Rows per block that searches like best; any number works."""
@@ -47,26 +47,62 @@ Fetch = Callable[["NDArray[np.int64]"], "NDArray[Any]"]
 
 
 def fetch_from(blocks: Sequence[Block]) -> Fetch:
-    """Return what fetches vectors of these blocks, which come in ascending order; ascending positions are fastest."""
-    firsts = np.array([block.first for block in blocks], np.int64)
+    """Return what fetches vectors of these blocks, which come in ascending order; ascending positions are fastest.
+
+    Blocks that lie side by side in one array are read as one.
+    """
+    runs = _runs(blocks)
+    firsts = np.array([first for first, _ in runs], np.int64)
 
     def fetch(positions: NDArray[np.int64]) -> NDArray[Any]:
+        if len(runs) == 1:
+            first, vectors = runs[0]
+            return vectors.take(positions - first if first else positions, 0)
         if len(positions) > 1 and (positions[1:] < positions[:-1]).any():
             order = np.argsort(positions)
-            vectors = np.empty((len(positions), *blocks[0].vectors.shape[1:]), blocks[0].vectors.dtype)
+            vectors = np.empty((len(positions), *runs[0][1].shape[1:]), runs[0][1].dtype)
             vectors[order] = fetch(positions[order])
             return vectors
         ends = [*np.searchsorted(positions, firsts[1:]).tolist(), len(positions)]
-        vectors = np.empty((len(positions), *blocks[0].vectors.shape[1:]), blocks[0].vectors.dtype)
+        vectors = np.empty((len(positions), *runs[0][1].shape[1:]), runs[0][1].dtype)
         low = 0
-        for block, high in zip(blocks, ends, strict=True):
+        for (first, run), high in zip(runs, ends, strict=True):
             if low < high:
                 # Positions are in range; without a mode, `take` makes a copy before it writes.
-                block.vectors.take(positions[low:high] - block.first, 0, vectors[low:high], "clip")
+                run.take(positions[low:high] - first, 0, vectors[low:high], "clip")
             low = high
         return vectors
 
     return fetch
+
+
+def _runs(blocks: Sequence[Block]) -> list[tuple[int, NDArray[Any]]]:
+    """Return (first position, vectors) of blocks, those together that follow one another in memory."""
+    runs: list[tuple[int, NDArray[Any]]] = []
+    for block in blocks:
+        joined = None
+        if runs and runs[-1][0] + len(runs[-1][1]) == block.first:
+            joined = side_by_side([runs[-1][1], block.vectors])
+        if joined is None:
+            runs.append((block.first, block.vectors))
+        else:
+            runs[-1] = runs[-1][0], joined
+    return runs
+
+
+def side_by_side(parts: Sequence[NDArray[Any]]) -> NDArray[Any] | None:
+    """Return as one array what are parts of one, each beginning where the one before ends; else None."""
+    if len(parts) <= 1:
+        return parts[0] if parts else None
+    whole, end = parts[0].base, parts[0].ctypes.data
+    if not isinstance(whole, np.ndarray) or not whole.flags.c_contiguous or not whole.size:
+        return None
+    for part in parts:
+        if part.base is not whole or part.ctypes.data != end or part.shape[1:] != whole.shape[1:]:
+            return None
+        end += part.nbytes
+    start = (parts[0].ctypes.data - whole.ctypes.data) // whole.strides[0]
+    return whole[start : start + sum(map(len, parts))]
 
 
 def row_norms(vectors: NDArray[Any], spec: VectorSpec) -> NDArray[np.float32] | None:

@@ -17,6 +17,7 @@ A codebook belongs to its field: segments share it, so sealing and merging never
 
 from __future__ import annotations
 
+import math
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -53,6 +54,8 @@ _WIDTHS: dict[Bits, int] = {1: 4, 2: 2}
 _MAX_GROUPS = 512
 _MAX_PRODUCT_GROUPS = 256
 """Up to here look-up tables of bytes cannot overflow the 16-bit sum of the nearest row."""
+_ORDINARY = (2.0**-90, 2.0**100)
+"""Squared lengths between these are right in float32."""
 _LARGEST = 2.0**40
 """Scaled values are cut off here: squares and sums of them stay finite in float32."""
 _STEP_ELEMENTS = 1 << 21
@@ -186,6 +189,11 @@ class Codebook:
         """
         if queries.ndim != 2 or queries.shape[1] != self.spec.dim:
             raise InvalidInput(f"expected queries of shape (n, {self.spec.dim}), got {queries.shape}")
+        if len(queries) == 1 and queries.dtype == np.float32 and self.spec.metric != "l2":
+            exact = queries[0].astype(np.float64)
+            square = float(exact.dot(exact))
+            if _ORDINARY[0] < square < _ORDINARY[1]:
+                return _arranged(queries * np.float32(1.0 / math.sqrt(square)), self.order)
         exact = queries.astype(np.float64)
         squares = np.vecdot(exact, exact)
         if not np.isfinite(squares).all():
@@ -193,7 +201,8 @@ class Codebook:
         if self.spec.metric == "l2":
             exact = np.clip(exact * self.scale, -_LARGEST, _LARGEST)
         else:
-            exact /= np.sqrt(np.where(squares == 0, 1.0, squares))[:, None]
+            squares[squares == 0] = 1.0
+            exact /= np.sqrt(squares)[:, None]
         return _arranged(exact.astype(np.float32), self.order)
 
     def nearest(
@@ -280,7 +289,7 @@ def _arranged(rows: NDArray[np.float32], order: NDArray[np.int32]) -> NDArray[np
         wide = np.zeros((len(rows), len(order)), np.float32)
         wide[:, : rows.shape[1]] = rows
         rows = wide
-    return np.take(rows, order, axis=1)
+    return rows.take(order, axis=1)
 
 
 def _better_order(

@@ -45,6 +45,8 @@ __all__ = [
     "hamming_distances",
     "l1_distances",
     "l2_squared",
+    "l2_squared_at",
+    "products_at",
     "sums_of_bytes",
     "train_product",
 ]
@@ -83,6 +85,28 @@ def l2_squared(query: NDArray[np.float32], rows: NDArray[np.float32], out: NDArr
     faiss = _faiss()
     pointer = faiss.swig_ptr
     faiss.fvec_L2sqr_ny(pointer(out), pointer(query), pointer(rows), rows.shape[1], len(rows))
+
+
+def products_at(
+    query: NDArray[np.float32], rows: NDArray[np.float32], positions: NDArray[np.int64], out: NDArray[np.float32]
+) -> None:
+    """Write the inner products (n,) of a query with the rows at positions (n,) into `out`; nothing is copied."""
+    faiss = _faiss()
+    pointer = faiss.swig_ptr
+    faiss.fvec_inner_products_by_idx(
+        pointer(out), pointer(query), pointer(rows), pointer(positions), rows.shape[1], 1, len(positions)
+    )
+
+
+def l2_squared_at(
+    query: NDArray[np.float32], rows: NDArray[np.float32], positions: NDArray[np.int64], out: NDArray[np.float32]
+) -> None:
+    """Write the squared distances (n,) from a query to the rows at positions (n,) into `out`; nothing is copied."""
+    faiss = _faiss()
+    pointer = faiss.swig_ptr
+    faiss.fvec_L2sqr_by_idx(
+        pointer(out), pointer(query), pointer(rows), pointer(positions), rows.shape[1], 1, len(positions)
+    )
 
 
 def l1_distances(queries: NDArray[np.float32], rows: NDArray[np.float32], out: NDArray[np.float32]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,10 +18,19 @@ from vicinal.vectors import distances, rounded_keys
 if TYPE_CHECKING:
     from vicinal.vectors import VectorSpec
 
-__all__ = ["VectorsAt", "rerank", "rough_values"]
+__all__ = ["VectorsAt", "Whole", "rerank", "rerank_in", "rough_values", "survivors"]
 
 VectorsAt = Callable[[NDArray[np.int64]], NDArray[Any]]
 """Returns the stored vectors (n, width) at positions (n,)."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Whole:
+    """All vectors (n, width) of a field in one array, and `row_norms` of them (n,)."""
+
+    vectors: NDArray[Any]
+    norms: NDArray[np.float32] | None
+
 
 _SAFE = (2.0**-80, 2.0**80)
 """Squared lengths between these lose nothing to the range of float32."""
@@ -52,8 +62,8 @@ def rerank(
     if rows.shape != (len(positions), spec.width):
         raise InvalidInput(f"expected {len(positions)} vectors of width {spec.width}, got shape {rows.shape}")
     with np.errstate(all="ignore"):
-        if len(rows) > max(k, _DIRECT):
-            near = _survivors(query, rows, spec, k)
+        if len(rows) > _DIRECT:
+            near = survivors(query, rows, spec, k)
             if near is not None:
                 positions, rows = positions.take(near), rows.take(near, axis=0)
         exact = distances(query, rows, spec)
@@ -69,6 +79,40 @@ def rerank(
     return positions[order], rounded[order]
 
 
+def rerank_in(
+    query: NDArray[Any], positions: NDArray[np.int64], whole: Whole, spec: VectorSpec, k: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Do what `rerank` does for candidates that lie in one array, where only those that may be nearest are copied.
+
+    Cost for 400 rows of 256 dimensions, none of them in the processor's cache: 90 us; 190 by `rerank`.
+    """
+    if len(positions) > max(k, _DIRECT) and spec.dtype == "f32" and spec.metric in ("cosine", "dot", "l2"):
+        with np.errstate(all="ignore"):
+            near = _survivors_in(query, positions, whole, spec, k)
+        if near is not None:
+            positions = positions.take(near)
+    return rerank(query, positions, lambda at: whole.vectors.take(at, 0), spec, k)
+
+
+def _survivors_in(
+    query: NDArray[Any], positions: NDArray[np.int64], whole: Whole, spec: VectorSpec, k: int
+) -> NDArray[np.int64] | None:
+    values = np.empty(len(positions), np.float32)
+    if spec.metric == "l2":
+        native.l2_squared_at(np.ascontiguousarray(query, np.float32), whole.vectors, positions, values)
+        return _near(values, *_square_errors(values, spec.dim), spec, k)
+    if whole.norms is None:
+        return None
+    native.products_at(_negated_unit(query), whole.vectors, positions, values)
+    norms, bound = whole.norms.take(positions), 2.0 * gamma(spec.dim + 8)
+    if spec.metric == "dot":
+        least, most = float(norms.min()), float(norms.max())
+        safe = _SAFE[0] <= least * least and most * most <= _SAFE[1]
+        return _near(values, 0.0, bound * most, spec, k) if safe else None
+    values *= norms  # not a number for rows that float32 cannot hold the product of: those are kept
+    return _near(values, 0.0, bound, spec, k)
+
+
 def rough_values(query: NDArray[Any], rows: NDArray[Any], spec: VectorSpec) -> NDArray[np.float32]:
     """Return in float32 what codes estimate (n,): -cos, -x.q / |q|, or the squared distance."""
     floats = np.ascontiguousarray(decoded(rows))
@@ -76,12 +120,25 @@ def rough_values(query: NDArray[Any], rows: NDArray[Any], spec: VectorSpec) -> N
         return (_squares(query, floats) if spec.metric == "l2" else _products(query, floats, spec))[0]
 
 
-def _survivors(query: NDArray[Any], rows: NDArray[Any], spec: VectorSpec, k: int) -> NDArray[np.int64] | None:
-    """Return the rows whose float32 values allow them among the k nearest, ties included; None for all."""
+def survivors(query: NDArray[Any], rows: NDArray[Any], spec: VectorSpec, k: int) -> NDArray[np.int64] | None:
+    """Return which rows (n, width) may be among the k nearest by float32 numbers, ties included, ascending.
+
+    None where such numbers do not tell. Proven bounds: none of the k nearest is left out.
+    """
     if spec.metric in ("l1", "hamming"):
         return None
+    if len(rows) <= k:
+        return np.arange(len(rows))
     floats = np.ascontiguousarray(decoded(rows))
-    values, relative, absolute = _squares(query, floats) if spec.metric == "l2" else _products(query, floats, spec)
+    with np.errstate(all="ignore"):
+        values, relative, absolute = _squares(query, floats) if spec.metric == "l2" else _products(query, floats, spec)
+    return _near(values, relative, absolute, spec, k)
+
+
+def _near(
+    values: NDArray[np.float32], relative: float, absolute: float, spec: VectorSpec, k: int
+) -> NDArray[np.int64] | None:
+    """Return which values, known to these errors, may be among the k smallest; None where they do not tell."""
     kth = float(np.partition(values, k - 1)[k - 1])
     # Distances that round to one float32 number are tied; cosine distances are 1 + value, so that
     # rounding compares ever more finely as they near zero.
@@ -89,7 +146,7 @@ def _survivors(query: NDArray[Any], rows: NDArray[Any], spec: VectorSpec, k: int
     limit = kth + tie + 2.0 * (relative * abs(kth) + absolute)
     if not math.isfinite(limit):  # out of range for float32: compare all of them directly
         return None
-    near: NDArray[np.int64] = np.flatnonzero(values <= np.nextafter(np.float32(limit), _INFINITY))
+    near: NDArray[np.int64] = np.flatnonzero(~(values > np.nextafter(np.float32(limit), _INFINITY)))
     return near
 
 
@@ -97,20 +154,21 @@ def _squares(query: NDArray[Any], rows: NDArray[np.float32]) -> tuple[NDArray[np
     """Return squared distances of float32 differences, and bounds of their relative and absolute errors."""
     values = np.empty(len(rows), np.float32)
     native.l2_squared(np.ascontiguousarray(query, np.float32), rows, values)
+    return values, *_square_errors(values, rows.shape[1])
+
+
+def _square_errors(values: NDArray[np.float32], dim: int) -> tuple[float, float]:
     if not np.isfinite(values.max()):
-        return values, np.inf, np.inf
+        return np.inf, np.inf
     # Differences keep their digits whatever offset the vectors share; squares may underflow.
-    dim = rows.shape[1]
-    return values, 2.0 * gamma(2 * dim + 8) + _ROUNDING, 2.0 * dim * 2.0**-126
+    return 2.0 * gamma(2 * dim + 8) + _ROUNDING, 2.0 * dim * 2.0**-126
 
 
 def _products(
     query: NDArray[Any], rows: NDArray[np.float32], spec: VectorSpec
 ) -> tuple[NDArray[np.float32], float, float]:
     """Return -cos or -x.q / |q|, and bounds of their relative and absolute errors (Higham: gamma_d |x|)."""
-    exact = query.astype(np.float64)
-    length = math.sqrt(float(exact @ exact)) or 1.0
-    values = np.vecdot(rows, np.negative(exact / length).astype(np.float32))
+    values = np.vecdot(rows, _negated_unit(query))
     squares = np.vecdot(rows, rows)
     least, most = float(squares.min()), float(squares.max())
     if not (least >= _SAFE[0] and most <= _SAFE[1]):
@@ -118,5 +176,12 @@ def _products(
     bound = 2.0 * gamma(spec.dim + 8)
     if spec.metric == "dot":
         return values, 0.0, bound * math.sqrt(most)
-    values /= np.sqrt(squares)
+    np.sqrt(squares, out=squares)
+    values /= squares
     return values, 0.0, bound
+
+
+def _negated_unit(query: NDArray[Any]) -> NDArray[np.float32]:
+    exact = query.astype(np.float64)
+    exact *= -1.0 / (math.sqrt(float(exact.dot(exact))) or 1.0)
+    return exact.astype(np.float32)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import apsw
 
@@ -18,9 +16,6 @@ from vicinal.errors import (
     StorageFull,
     VicinalError,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 def translated(error: apsw.Error, path: str) -> VicinalError:
@@ -54,13 +49,22 @@ def translated(error: apsw.Error, path: str) -> VicinalError:
             return StorageError(f"SQLite failed on {path!r}: {detail}")
 
 
-@contextmanager
-def translating(path: str) -> Iterator[None]:
-    """Raise vicinal's error in the place of SQLite's."""
-    try:
-        yield
-    except apsw.Error as error:
-        raise translated(error, path) from error
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:  # what callers give was checked before
-        message = f"{path!r} is damaged (stored text: {error}); run: vicinal verify {path}"
-        raise Corrupted(message) from error
+class translating:  # noqa: N801 - used as a function is
+    """Raise vicinal's error in the place of SQLite's. A class: it is entered several times in each call."""
+
+    __slots__ = ("_path",)
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: BaseException | None, _where: object) -> None:
+        if error is None:
+            return
+        if isinstance(error, apsw.Error):
+            raise translated(error, self._path) from error
+        if isinstance(error, (UnicodeDecodeError, json.JSONDecodeError)):  # what callers give was checked before
+            message = f"{self._path!r} is damaged (stored text: {error}); run: vicinal verify {self._path}"
+            raise Corrupted(message) from error

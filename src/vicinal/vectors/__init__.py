@@ -7,7 +7,7 @@ cannot be stored without changing its meaning is refused by row, column and valu
 from vicinal.vectors.convert import Quantize
 from vicinal.vectors.distance import distances, scores
 from vicinal.vectors.parse import parse_vector, parse_vectors
-from vicinal.vectors.spec import MAX_DIM, DType, Metric, VectorSpec
+from vicinal.vectors.spec import MAX_DIM, DType, Metric, VectorSpec, spec_for
 from vicinal.vectors.topk import rounded_keys, smallest_with_ties
 
 __all__ = [
@@ -22,4 +22,5 @@ __all__ = [
     "rounded_keys",
     "scores",
     "smallest_with_ties",
+    "spec_for",
 ]

@@ -66,11 +66,11 @@ def _refuse_not_finite(array: NDArray[Any], result: NDArray[Any], dtype: str) ->
 
 
 def _single(array: NDArray[Any], spec: VectorSpec) -> NDArray[np.float32]:
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         result = np.ascontiguousarray(array, np.float32)
-    # One pass answers both questions for ordinary rows: a finite sum of squares has finite
-    # terms, and a positive one belongs to a row that is not zero.
-    squares = np.einsum("ij,ij->i", result, result)
+        # One pass answers both questions for ordinary rows: a finite sum of squares has finite
+        # terms, and a positive one belongs to a row that is not zero.
+        squares = np.vecdot(result, result)
     if not np.isfinite(squares).all():
         _refuse_not_finite(array, result, "f32")
     if spec.metric == "cosine" and not squares.all():

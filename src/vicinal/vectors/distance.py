@@ -34,8 +34,10 @@ def distances(query: NDArray[Any], vectors: NDArray[Any], spec: VectorSpec) -> N
     >>> distances(np.float32([3, 4]), np.float32([[0, 0]]), VectorSpec(dim=2, metric="l2"))
     array([5.])
     """
-    out = np.empty(len(vectors), np.float64)
     step = max(1, _CHUNK_ELEMENTS // max(1, spec.width))
+    if len(vectors) <= step:
+        return _direct(query, vectors, spec.metric)
+    out = np.empty(len(vectors), np.float64)
     paired = query.ndim == 2
     for start in range(0, len(vectors), step):
         part = slice(start, start + step)
@@ -63,7 +65,7 @@ def _direct(query: NDArray[Any], rows: NDArray[Any], metric: Metric) -> NDArray[
     x = rows.astype(np.float64)
     q = query.astype(np.float64)
     if metric == "dot":
-        result = 0.0 - np.einsum("ij,ij->i", x, np.broadcast_to(q, x.shape))
+        result = 0.0 - np.vecdot(x, q)
         return result
     if metric == "cosine":
         return _cosine(q, x)
@@ -71,19 +73,23 @@ def _direct(query: NDArray[Any], rows: NDArray[Any], metric: Metric) -> NDArray[
     if metric == "l1":
         result = np.abs(x, out=x).sum(axis=1)
         return result
-    result = np.sqrt(np.einsum("ij,ij->i", x, x))
+    result = np.sqrt(np.vecdot(x, x))
     return result
 
 
 def _cosine(q: NDArray[np.float64], x: NDArray[np.float64]) -> NDArray[np.float64]:
     # 1 - cos = |x/|x| - q/|q||^2 / 2: no cancellation, and exactly 0 for equal vectors.
     # float64 holds the squares of every float32, denormals included.
-    norms = np.sqrt(np.einsum("ij,ij->i", x, x))
-    query_norm = np.sqrt(np.einsum("...j,...j->...", q, q))
-    zero = (norms == 0) | (query_norm == 0)
-    norms[norms == 0] = 1.0
+    norms, query_norm = np.sqrt(np.vecdot(x, x)), np.sqrt(np.vecdot(q, q))
+    zero = None
+    if not (norms.all() and query_norm.all()):
+        zero = (norms == 0) | (query_norm == 0)
+        norms[norms == 0] = 1.0
+        query_norm = np.where(query_norm == 0, 1.0, query_norm)
     x /= norms[:, None]
-    x -= q / np.where(query_norm == 0, 1.0, query_norm)[..., None]
-    half: NDArray[np.float64] = np.einsum("ij,ij->i", x, x) * 0.5
-    half[zero] = 1.0
+    x -= q / query_norm[..., None]
+    half: NDArray[np.float64] = np.vecdot(x, x)
+    half *= 0.5
+    if zero is not None:
+        half[zero] = 1.0
     return half

@@ -58,6 +58,8 @@ def parse_vector(value: object, spec: VectorSpec, *, quantize: Quantize | None =
     >>> parse_vector([1, 2], VectorSpec(dim=2, dtype="i8"))
     array([1, 2], dtype=int8)
     """
+    if type(value) is np.ndarray and value.shape == (spec.dim,) and value.dtype == spec.storage_dtype:
+        return convert(value[None], spec, quantize)[0]  # type: ignore[no-any-return]  # the usual query
     rows = parse_vectors(value, spec, quantize=quantize)
     if len(rows) != 1:
         raise InvalidVector(f"expected one vector, got {len(rows)}")
@@ -71,15 +73,15 @@ def _empty_dtype(spec: VectorSpec, quantize: Quantize | None) -> np.dtype[Any]:
 def _as_array(value: object, spec: VectorSpec) -> NDArray[Any]:
     if isinstance(value, str):
         return _from_list(_from_json(value), spec)
-    if isinstance(value, bytes | bytearray):
+    if isinstance(value, (bytes, bytearray)):
         return _from_bytes(value, spec)
     if isinstance(value, memoryview):
         return _from_bytes(value, spec) if value.format in "Bbc" else np.asarray(value)
     if isinstance(value, np.ndarray):
         return _unboxed(value, spec)
-    if isinstance(value, list | tuple):
+    if isinstance(value, (list, tuple)):
         return _from_list(value, spec)
-    if value is None or isinstance(value, bool | int | float | complex | dict | set):
+    if value is None or isinstance(value, (bool, int, float, complex, dict, set)):
         raise InvalidVector(f"not a vector: {shorten(value)}")
     try:
         return _unboxed(np.asarray(value), spec)
@@ -91,7 +93,7 @@ def _unboxed(array: NDArray[Any], spec: VectorSpec) -> NDArray[Any]:
     """Open object arrays of rows, such as a pandas Series of lists."""
     if array.dtype.kind != "O" or array.ndim != 1 or not len(array):
         return array
-    boxed = isinstance(array[0], list | tuple | np.ndarray | bytes)
+    boxed = isinstance(array[0], (list, tuple, np.ndarray, bytes))
     return _from_list(list(array), spec) if boxed else array
 
 
@@ -153,7 +155,7 @@ def _real(array: NDArray[Any], spec: VectorSpec) -> NDArray[Any]:
 def _refuse_objects(array: NDArray[Any]) -> None:
     columns = array.shape[-1]
     for index, item in enumerate(array.reshape(-1)):
-        if isinstance(item, bool) or not isinstance(item, int | float | np.number):
+        if isinstance(item, bool) or not isinstance(item, (int, float, np.number)):
             row, column = divmod(index, columns)
             raise InvalidVector(f"row {row}, column {column}: {shorten(item)} is not a real number")
         if isinstance(item, int) and not -(2**63) <= item < 2**64:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from functools import lru_cache
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 
 from vicinal.errors import InvalidInput, InvalidVector, shorten
 
-__all__ = ["MAX_DIM", "DType", "Metric", "VectorSpec"]
+__all__ = ["MAX_DIM", "DType", "Metric", "VectorSpec", "spec_for"]
 
 DType = Literal["f32", "f16", "i8", "bit"]
 Metric = Literal["cosine", "l2", "dot", "l1", "hamming"]
@@ -77,3 +78,9 @@ class VectorSpec:
     def row_bytes(self) -> int:
         """Bytes per stored row."""
         return self.width * self.storage_dtype.itemsize
+
+
+@lru_cache(maxsize=1024)
+def spec_for(dim: int, dtype: str, metric: str) -> VectorSpec:
+    """Return the spec of stored names: checked once, the same object each time."""
+    return VectorSpec(dim=dim, dtype=cast("DType", dtype), metric=cast("Metric", metric))

@@ -24,7 +24,7 @@ _ERRORS: Final = 1.5
 _ASSUMED_ROWS: Final = 1_000_000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Calibration:
     """Share of the nearest that codes miss, by depth (candidates compared exactly).
 

@@ -47,7 +47,10 @@ class Calibrator:
     def note(self, entry: FieldRecord, queries: NDArray[Any]) -> None:
         """Remember a sample of the queries asked, in memory only."""
         if entry.codebook is not None or entry.structure is not None:
-            self._asked.setdefault(entry.id, Reservoir()).note(queries)
+            reservoir = self._asked.get(entry.id)
+            if reservoir is None:
+                reservoir = self._asked.setdefault(entry.id, Reservoir())
+            reservoir.note(queries)
 
     def asked(self, entry: FieldRecord) -> NDArray[Any] | None:
         """Return a sample of the queries asked (n, width), None where there are too few."""

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import logging
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from vicinal.engine import resident
+from vicinal.engine import loading
 from vicinal.engine.codes.calibrator import whole_number
 from vicinal.engine.codes.held import Unusable
 from vicinal.engine.fields import choice_of
@@ -46,7 +46,7 @@ MIN_ROWS: Final = 16_384
 """From so many rows on a field gets codes; below, an exact scan is as fast."""
 _MIN_CHOSEN_ROWS: Final = 1000
 """From so many on where the scan was chosen by hand."""
-_TAIL_SLOTS: Final = 1024
+_TAIL_SLOTS: Final = 512
 """So many slots without codes are encoded; fewer are compared exactly by each search."""
 _STEP_SLOTS: Final = 32_768
 _STEP_BYTES: Final = 32 << 20
@@ -73,6 +73,25 @@ class Coder:
     def busy(self) -> bool:
         """Whether a thread is at work."""
         return self._busy.locked()
+
+    def along(self, session: Session, name: str) -> None:
+        """Encode what the caller's write has brought, inside its transaction, where a codebook is in use.
+
+        What cannot be encoded here, because codes are missing, damaged or of other bits, is left to `settle`.
+        """
+        record = catalog.find(session, name)
+        for entry in () if record is None else record.fields:
+            spec = spec_of(entry)
+            new = entry.next_slot - entry.covered
+            if record is None or spec is None or entry.codebook is None or not _TAIL_SLOTS <= new <= _STEP_SLOTS:
+                continue
+            with suppress(Corrupted):
+                codebook = self._codebook(session, entry, spec, entry.codebook)
+                view = View(session, record, self._parts, self._now())
+                found = self._codes_of(view, entry, spec, codebook, entry.covered, entry.next_slot)
+                codes.add_codes(session, entry.codebook, entry.covered, found)
+                save_field(session, record, replace(entry, covered=entry.next_slot))
+                record = catalog.find(session, name)
 
     def settle(self, name: str, most_slots: int) -> bool:
         """Work on one collection until its codes are up to date, or `most_slots` were encoded; whether they are.
@@ -171,11 +190,11 @@ class Coder:
             return lambda: self._forget(record, entry)
         staged = [each for each in codes.codebook_ids(session, entry.id) if each != entry.codebook]
         if entry.codebook is not None and not staged:
-            bits = self._bits(session, entry.codebook)
-            if entry.next_slot - entry.covered < _TAIL_SLOTS and (asked is None or bits in (asked, None)):
+            bits, much = self._bits(session, entry.codebook), entry.next_slot - entry.covered >= _TAIL_SLOTS
+            if not much and bits in (None, asked or _bits_for(entry.next_slot, bits)):
                 return None
             if bits is not None and bits == (asked or _bits_for(view.slots(entry).n_live, bits)):
-                return self._encoded(view, entry, spec, entry.codebook, entry.covered)
+                return self._encoded(view, entry, spec, entry.codebook, entry.covered) if much else None
         elif staged:
             if asked is not None and self._bits(session, staged[-1]) != asked:
                 return lambda: self._forget(record, entry)
@@ -268,7 +287,7 @@ class Coder:
         low, high = (int(at) for at in np.searchsorted(slot_map.slots.view, (start, end)))
         found = np.zeros((end - start, codebook.code_bytes), np.uint8)
         if low < high:
-            slots, vectors = resident.read_live(view, entry, spec, slot_map, slice(low, high))
+            slots, vectors = loading.read_live(view, entry, spec, slot_map, slice(low, high))
             if len(slots):
                 found[slots - start] = codebook.encode(vectors, threads=self._threads)
         return found

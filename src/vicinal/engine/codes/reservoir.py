@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,23 +14,40 @@ if TYPE_CHECKING:
 _KEPT: Final = 128
 _ENOUGH: Final = 64
 _GROWN: Final = 16
+_ALMOST_ALL: Final = 1.0 - 1e-9
 
 
 class Reservoir:
-    """An even sample of the queries seen (Vitter, "Random sampling with a reservoir", 1985)."""
+    """An even sample of the queries seen, most of which are only counted.
+
+    Algorithm L of Li, "Reservoir-sampling algorithms of time complexity O(n(1 + log(N/n)))", 1994.
+    """
 
     def __init__(self) -> None:
         self.seen = 0
         self.measured = 0
         """How many had been seen when they were measured last."""
         self._kept: list[NDArray[Any]] = []
+        self._next = 0
+        """The number of the next query to keep."""
+        self._share = 1.0
 
     def note(self, queries: NDArray[Any]) -> None:
         """See some queries (n, width); of a large batch, the first ones."""
-        for query in queries[:_KEPT]:
-            self.seen += 1
-            at = len(self._kept) if len(self._kept) < _KEPT else random.randrange(self.seen)  # noqa: S311
-            self._kept[at : at + 1] = [query.copy()] if at < _KEPT else []
+        n, seen = min(len(queries), _KEPT), self.seen
+        self.seen = seen + n
+        while self._next < seen + n:  # threads may miss one of each other's, and no more
+            self._keep(queries[max(0, self._next - seen)].copy())
+
+    def _keep(self, query: NDArray[Any]) -> None:
+        if len(self._kept) < _KEPT:
+            self._kept.append(query)
+        else:
+            self._kept[random.randrange(_KEPT)] = query  # noqa: S311
+        self._next += 1
+        if len(self._kept) >= _KEPT:
+            self._share = min(_ALMOST_ALL, self._share * (1.0 - random.random()) ** (1.0 / _KEPT))  # noqa: S311
+            self._next += int(math.log(1.0 - random.random()) / math.log1p(-self._share))  # noqa: S311
 
     def queries(self) -> NDArray[Any] | None:
         """Return the sample (n, width), None where there are too few."""

@@ -8,8 +8,9 @@ import numpy as np
 
 from vicinal.engine.codes.calibration import DEPTHS, K_FAR
 from vicinal.engine.codes.held import masks_of
-from vicinal.engine.resident import Fetcher, blocks_from
-from vicinal.index import expected_recall, in_threads, rerank, scan_segments, scan_segments_batch, search_flat
+from vicinal.engine.resident import Fetcher
+from vicinal.engine.rest import Rest
+from vicinal.index import expected_recall, in_threads, rerank, scan_segments, scan_segments_batch
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,6 +34,7 @@ class CodeSearch:
         self.field = field
         self.coded = coded
         self.fetch = Fetcher(field.view, field.entry, field.spec, field.slot_map)
+        self._rest = Rest(field, coded.length, self.fetch)
 
     def one(self, query: NDArray[Any], k: int, depth: int) -> tuple[Nearest, int] | None:
         """Return the nearest to one query, and how many candidates were compared.
@@ -43,9 +45,11 @@ class CodeSearch:
         """
         if self.field.filtered:
             return self._checked(query, k, depth)
-        positions = np.sort(self._scan(query, depth)[0])  # memory is read in order
-        answer = self._compared(query, k, positions, self.fetch(positions))
-        return self._checked(query, k, depth) if self._is_far(answer[0]) else answer
+        likely = np.sort(self._scan(query, depth)[0])  # memory is read in order
+        rest = self._rest.nearest(query[None], k)[0]
+        positions = np.concatenate([likely, rest]) if len(rest) else likely
+        answer = self.fetch.nearest(query, positions, k)
+        return self._checked(query, k, depth) if self._is_far(answer) else (answer, len(positions))
 
     def _checked(self, query: NDArray[Any], k: int, depth: int) -> tuple[Nearest, int] | None:
         depth = max(depth, _TELLING)
@@ -66,10 +70,10 @@ class CodeSearch:
         self, query: NDArray[Any], k: int, positions: NDArray[np.int64], vectors: NDArray[Any]
     ) -> tuple[Nearest, int]:
         """Return the nearest among candidates and the rows without codes."""
-        tail = self._tail(query[None], k)[0]
-        if len(tail):
-            positions = np.concatenate([positions, tail])
-            vectors = np.concatenate([vectors, self.fetch(tail)])
+        rest = self._rest.nearest(query[None], k)[0]
+        if len(rest):
+            positions = np.concatenate([positions, rest])
+            vectors = np.concatenate([vectors, self.fetch(rest)])
         return rerank(query, positions, lambda _: vectors, self.field.spec, k), len(positions)
 
     def _is_far(self, answer: Nearest) -> bool:
@@ -92,11 +96,11 @@ class CodeSearch:
             )
         masks = masks_of(self.coded.segments, self.field.mask)
         positions, _ = scan_segments_batch(self.coded.segments, queries, depth, masks, threads=self.field.threads)
-        tails = self._tail(queries, k)
+        rest = self._rest.nearest(queries, k)
 
         def answer(number: int) -> Nearest:
-            here = np.concatenate([positions[number], tails[number]]) if len(tails[number]) else positions[number]
-            return rerank(queries[number], np.sort(here), self.fetch, self.field.spec, k)
+            here = np.concatenate([np.sort(positions[number]), rest[number]])
+            return self.fetch.nearest(queries[number], here, k)
 
         threads = self.field.threads if self.fetch.complete else 1  # the file is read in this thread alone
         answers: list[Nearest | None] = list(in_threads(answer, range(len(queries)), threads))
@@ -105,13 +109,3 @@ class CodeSearch:
                 checked = self._checked(queries[number], k, depth)
                 answers[number] = None if checked is None else checked[0]
         return answers, positions.shape[1]
-
-    def _tail(self, queries: NDArray[Any], k: int) -> list[NDArray[np.int64]]:
-        """Return the positions of the nearest rows without codes, for each query."""
-        start = self.coded.length
-        if start >= len(self.field.slot_map) or (self.field.mask is not None and not self.field.mask[start:].any()):
-            return [np.empty(0, np.int64)] * len(queries)
-        field = self.field
-        rest = blocks_from(start, field.view, field.entry, field.spec, field.slot_map, field.mask, self.fetch.held)
-        nearest = search_flat(rest, queries, self.field.spec, k, streamed=not self.fetch.complete)
-        return [positions for positions, _ in nearest]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from vicinal.engine import fields, resident
+from vicinal.engine import fields, loading
 from vicinal.engine.read import spec_of
 from vicinal.engine.structures.effort import assumed
 from vicinal.engine.structures.held import Structured, key_of
@@ -192,7 +192,7 @@ class Building:
                 if low >= high:
                     return
                 start = int(known[high - 1]) + 1
-                found, vectors = resident.read_live(view, base.entry, base.spec, slot_map, slice(low, high))
+                found, vectors = loading.read_live(view, base.entry, base.spec, slot_map, slice(low, high))
             mine = ~np.isin(found, base.query_slots)
             found, vectors = found[mine], np.ascontiguousarray(vectors[mine])
             if not len(found):

@@ -11,10 +11,11 @@ from vicinal.engine import fields
 from vicinal.engine.codes.calibration import depth_for
 from vicinal.engine.codes.held import Coded, coded, masks_of
 from vicinal.engine.planner import EXACT_RECALL
-from vicinal.engine.resident import Fetcher, blocks_from
+from vicinal.engine.resident import Fetcher
+from vicinal.engine.rest import Rest
 from vicinal.engine.structures.effort import KNOBS
 from vicinal.engine.structures.held import Structured, Unusable, structured
-from vicinal.index import Graph, Lists, in_threads, rerank, scan_segments, search_flat
+from vicinal.index import Graph, Lists, in_threads, rerank, scan_segments
 from vicinal.indexing import STRUCTURED
 
 if TYPE_CHECKING:
@@ -139,22 +140,17 @@ class IndexSearch:
     def _behind(self, queries: NDArray[Any], k: int) -> list[NDArray[np.int64]]:
         """Return the positions of likely rows behind the structure, for each query."""
         field, start = self._field, self._structure.placed.length
-        none = [np.empty(0, np.int64)] * len(queries)
         n = len(field.slot_map)
-        if start >= n or (field.mask is not None and not field.mask[start:].any()):
-            return none
-        found, exact_from = none, start
-        codes = coded(field.view, field.entry, field.spec, field.slot_map, field.threads) if self._is_long() else None
-        if isinstance(codes, Coded) and codes.length > start:
-            depth = depth_for(self._recall, k, n, codes.codebook.bits, codes.calibration)
-            segments, masks = _from(codes.segments, start, field.mask)
-            found = [scan_segments(segments, query, depth, masks, threads=field.threads)[0] for query in queries]
-            exact_from = codes.length
-        if exact_from >= n or (field.mask is not None and not field.mask[exact_from:].any()):
-            return found
-        where = (exact_from, field.view, field.entry, field.spec, field.slot_map, field.mask, self.fetch.held)
-        nearest = search_flat(blocks_from(*where), queries, field.spec, k, streamed=not self.fetch.complete)
-        return [np.concatenate([each, positions]) for each, (positions, _) in zip(found, nearest, strict=True)]
+        if not self._is_long():
+            return Rest(field, start, self.fetch).nearest(queries, k)
+        codes = coded(field.view, field.entry, field.spec, field.slot_map, field.threads)
+        if not isinstance(codes, Coded) or codes.length <= start:
+            return Rest(field, start, self.fetch).nearest(queries, k)
+        depth = depth_for(self._recall, k, n, codes.codebook.bits, codes.calibration)
+        segments, masks = _from(codes.segments, start, field.mask)
+        likely = [scan_segments(segments, query, depth, masks, threads=field.threads)[0] for query in queries]
+        rest = Rest(field, codes.length, self.fetch).nearest(queries, k)
+        return [np.concatenate(both) for both in zip(likely, rest, strict=True)]
 
     def _is_long(self) -> bool:
         start, mask = self._structure.placed.length, self._field.mask
