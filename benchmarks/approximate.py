@@ -2,8 +2,8 @@
 
 python benchmarks/approximate.py --vectors sentences.npy --queries queries.npy
 
-Parts: recall, filters, throughput, open, life, hardness. The first half of the queries comes from the same data as
-the vectors, the second half from elsewhere; they are reported apart. A hit counts if its distance, computed by
+Parts: recall, filters, throughput, open, life, hardness, images. The first half of the queries comes from the same
+data as the vectors, the second half from elsewhere; they are reported apart. A hit counts if its distance, computed by
 NumPy in float64, is at most that of the true k-th row. All of it runs with OPENBLAS_NUM_THREADS=1.
 """
 
@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import approximate_images
 import approximate_life
 import numpy as np
 from approximate_peers import BATCH, Graph, Rows, Scan, Zvec, unit
@@ -226,6 +227,7 @@ COLUMNS = {
     "throughput": ["what", "threads", "queries_per_s", "recall", "times_one", "bare_per_s", "bare_times_one", "ratio"],
     "open": ["what", "seconds", "import_s", "read_mb", "peak_mb", "second_ms", "slowest_ms", "last_ms", "ratio"],
     "life": ["what", "half", "asked", "recall", "p50_ms", "seconds", "rows_per_s", "megabytes", "ratio"],
+    "images": ["index", "asked", "recall", "p50_ms", "peer", "effort", "peer_recall", "peer_ms", "added_ms", "ratio"],
     "hardness": ["data", "rows", "dim", "asked", "recall", "candidates", "p50_ms", "exact_ms", "ratio"],
 }  # fmt: skip
 
@@ -241,7 +243,7 @@ def arguments_of(argv: list[str]) -> Any:
     parser.add_argument("--idle", type=float, default=30, help="seconds before the file is measured (part life)")
     parser.add_argument("--pairs", type=int, default=200, help="adds, each followed by a search (part life)")
     parser.add_argument("--hard-rows", type=int, default=100_000, help="rows of each data set of part hardness")
-    parser.add_argument("--fashion-mnist", type=Path, default=approximate_life.FASHION, help="folder of its files")
+    parser.add_argument("--fashion-mnist", type=Path, default=approximate_images.FASHION, help="folder of its files")
     parser.add_argument("--more", action="append", default=[], help="NAME=VECTORS.npy,QUERIES.npy for part hardness")
     parser.add_argument("--no-peer", action="store_true", help="without graphs; the bare scans always run")
     parser.add_argument("--graph-rows", type=int, default=100_000, help="up to so many rows beside faiss HNSW")
@@ -289,6 +291,9 @@ def main() -> None:
         full.remove()
         if "hardness" in chosen:
             approximate_life.hardness(data, arguments, results("hardness"), base)
+            save()
+        if "images" in chosen:
+            approximate_images.beside_faiss(arguments, results("images"), base)
             save()
     for each in written:
         each.show(None)

@@ -83,9 +83,9 @@ class Scan:
 class Graph:
     """faiss HNSW over the vectors, one thread per query."""
 
-    def __init__(self, rows: np.ndarray, *, threads: int = 2) -> None:
+    def __init__(self, rows: np.ndarray, *, threads: int = 2, l2: bool = False) -> None:
         self.name = f"HNSW{LINKS}"
-        self.index = faiss.IndexHNSWFlat(rows.shape[1], LINKS, faiss.METRIC_INNER_PRODUCT)
+        self.index = faiss.IndexHNSWFlat(rows.shape[1], LINKS, faiss.METRIC_L2 if l2 else faiss.METRIC_INNER_PRODUCT)
         self.index.hnsw.efConstruction = EF_CONSTRUCTION
         faiss.omp_set_num_threads(threads)
         started = time.perf_counter()

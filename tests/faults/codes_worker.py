@@ -593,6 +593,6 @@ def interrupted(path: str, rounds: str) -> None:
 
 
 if __name__ == "__main__":
-    coding.small_codes(setattr, **WORLD)
+    coding.small_codes(setattr, **WORLD, dim=DIM)
     coding.always_codes(setattr)
     globals()[sys.argv[1]](*sys.argv[2:])

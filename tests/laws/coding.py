@@ -39,18 +39,18 @@ def small_codes(  # noqa: PLR0917 - one table of limits
     coarse: int = 1500,
     segment: int = 256,
     piece: int = 64,
+    dim: int = 16,
 ) -> None:
-    """Give codes to fields of `rows` slots, in small steps, pieces and segments; coarse ones from `coarse` slots."""
+    """Give codes to fields of `rows` slots, in small steps, pieces and segments; coarse ones from `coarse` slots of `dim` numbers."""
     for module, name, value in (
         (coder, "MIN_ROWS", rows),
         (coder, "_TAIL_SLOTS", tail),
         (coder, "_STEP_SLOTS", step),
-        (coder, "_COARSE_FROM", coarse),
-        (coder, "_FINE_UNTIL", coarse // 2),
         (coded, "_SEGMENT_ROWS", segment),
         (coded, "_MOST_SEGMENTS", 3),
         (codes, "PIECE_SLOTS", piece),
         (training, "MIN_TRAINING_ROWS", 16),
+        (training, "_COARSE_FROM", coarse * dim),
     ):
         assert hasattr(module, name), (module, name)
         patch(module, name, value)

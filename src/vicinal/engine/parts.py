@@ -135,7 +135,10 @@ class Parts:
 
     def _lock_of(self, key: tuple[int, Hashable]) -> threading.RLock:
         with self._guard:
-            return self._locks.setdefault(key, threading.RLock())
+            lock = self._locks.get(key)
+            if lock is None:
+                lock = self._locks[key] = threading.RLock()
+            return lock
 
     def drop(self, collection: int) -> None:
         """Forget everything of one collection."""

@@ -163,6 +163,11 @@ class Fetcher:
         """Whether all vectors are in memory."""
         return self.held.length >= len(self._slot_map)
 
+    @property
+    def at_hand(self) -> bool:
+        """Whether all vectors lie in one array in memory, so that candidates need not be fetched."""
+        return self.held.whole is not None and self.complete
+
     def nearest(self, query: NDArray[Any], positions: NDArray[np.int64], k: int) -> Nearest:
         """Return the k nearest of candidates by their exact distances, ties with the k-th included."""
         if self.held.whole is not None and self.complete:

@@ -9,7 +9,7 @@ and `measure` tells what a depth is worth.
 from vicinal.index.block import BLOCK_ROWS, Block, Fetch, fetch_from, row_norms, side_by_side
 from vicinal.index.bytecodes import ByteCodes, Levels, Rounded, code_bytes
 from vicinal.index.candidates import Hits
-from vicinal.index.codebook import MIN_TRAINING_ROWS, TRAINING_ROWS, Bits, Codebook, scannable
+from vicinal.index.codebook import MIN_TRAINING_ROWS, TRAINING_ROWS, Bits, Codebook, scannable, usual_bits
 from vicinal.index.flat import search_flat
 from vicinal.index.graph import Graph, GraphBuilder
 from vicinal.index.lists import Centroids, CodedLists, Lists, default_nlist
@@ -59,4 +59,5 @@ __all__ = [
     "search_flat",
     "side_by_side",
     "survivors",
+    "usual_bits",
 ]

@@ -51,6 +51,8 @@ _DEALT_BETTER = 0.99
 _MIN_DIM = 16
 _WIDTHS: dict[Bits, int] = {1: 4, 2: 2}
 """Dimensions per group by bits per dimension: a group has four bits."""
+_COARSE_FROM = 30_000_000
+"""So many numbers in all rows."""
 _MAX_GROUPS = 512
 _MAX_PRODUCT_GROUPS = 256
 """Up to here look-up tables of bytes cannot overflow the 16-bit sum of the nearest row."""
@@ -72,6 +74,14 @@ def scannable(spec: VectorSpec) -> bool:
     (True, False)
     """
     return spec.dtype != "bit" and spec.metric in ("cosine", "l2", "dot") and spec.dim >= _MIN_DIM
+
+
+def usual_bits(n_rows: int, dim: int) -> Bits:
+    """Return the bits per dimension that answer fastest: of much to read the fewer, at the price of more candidates.
+
+    Measured with 256 and 784 dimensions: even at 100,000 and at 30,000 rows.
+    """
+    return 1 if n_rows * dim >= _COARSE_FROM else 2
 
 
 class Codebook:

@@ -284,8 +284,6 @@ def scan_segments(
     terms = segments[0].codebook.terms(np.asarray(query)[None])
     each_mask = masks if masks is not None else [None] * len(segments)
     jobs = list(zip(segments, each_mask, strict=True))
-    if threads <= 1 or len(jobs) == 1:
-        return _merged([segment.nearest(terms, depth, mask) for segment, mask in jobs], depth)
     return _merged(in_threads(lambda job: job[0].nearest(terms, depth, job[1]), jobs, threads), depth)
 
 

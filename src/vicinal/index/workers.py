@@ -53,6 +53,8 @@ def share(work: Iterable[Callable[[int], None]], threads: int) -> None:
 
 def in_threads(work: Callable[[Job], Result], jobs: Sequence[Job], threads: int) -> list[Result]:
     """Return the results of `work` for each job, in order; the calling thread does its share."""
+    if len(jobs) == 1 or threads <= 1:
+        return [work(job) for job in jobs]
     results: dict[int, Result] = {}
 
     def one(at: int, job: Job) -> Callable[[int], None]:
@@ -61,5 +63,5 @@ def in_threads(work: Callable[[Job], Result], jobs: Sequence[Job], threads: int)
 
         return call
 
-    share((one(at, job) for at, job in enumerate(jobs)), max(1, min(threads, len(jobs))))
+    share((one(at, job) for at, job in enumerate(jobs)), min(threads, len(jobs)))
     return [results[at] for at in range(len(jobs))]

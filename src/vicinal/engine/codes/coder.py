@@ -24,7 +24,7 @@ from vicinal.engine.fields import save as save_field
 from vicinal.engine.read import spec_of
 from vicinal.engine.view import View
 from vicinal.errors import Corrupted
-from vicinal.index import TRAINING_ROWS, Bits, Codebook, scannable
+from vicinal.index import TRAINING_ROWS, Bits, Codebook, scannable, usual_bits
 from vicinal.storage import catalog, codes
 from vicinal.storage.chunks import Reader
 
@@ -51,9 +51,8 @@ _TAIL_SLOTS: Final = 512
 _STEP_SLOTS: Final = 32_768
 _STEP_BYTES: Final = 32 << 20
 _DEAD_PIECES: Final = 64
-_COARSE_FROM: Final = 300_000
-"""From so many rows on, one bit per dimension serves better than two."""
-_FINE_UNTIL: Final = 100_000
+_KEPT_TIMES: Final = 3
+"""Coarse codes stay until there are so many times fewer rows than they are made from."""
 
 
 class Coder:
@@ -191,9 +190,9 @@ class Coder:
         staged = [each for each in codes.codebook_ids(session, entry.id) if each != entry.codebook]
         if entry.codebook is not None and not staged:
             bits, much = self._bits(session, entry.codebook), entry.next_slot - entry.covered >= _TAIL_SLOTS
-            if not much and bits in (None, asked or _bits_for(entry.next_slot, bits)):
+            if not much and bits in (None, asked or _bits_for(entry.next_slot, spec.dim, bits)):
                 return None
-            if bits is not None and bits == (asked or _bits_for(view.slots(entry).n_live, bits)):
+            if bits is not None and bits == (asked or _bits_for(view.slots(entry).n_live, spec.dim, bits)):
                 return self._encoded(view, entry, spec, entry.codebook, entry.covered) if much else None
         elif staged:
             if asked is not None and self._bits(session, staged[-1]) != asked:
@@ -220,7 +219,7 @@ class Coder:
         with Reader(view.session, entry.id, spec) as reader:
             sample = reader.at(slot_map.slots.view[np.sort(chosen)])
         asked = choice.parameters.get("bits") if choice.kind == "scan" else None
-        bits: Bits = _bits_for(slot_map.n_live, None) if asked is None else 1 if asked == 1 else 2
+        bits: Bits = _bits_for(slot_map.n_live, spec.dim, None) if asked is None else 1 if asked == 1 else 2
         codebook = Codebook.train(sample, spec, bits, threads=self._threads)
         described = {"bits": bits, "rows": slot_map.n_live}
 
@@ -308,7 +307,5 @@ def _fewest(choice: IndexChoice) -> int:
     return min(MIN_ROWS, _MIN_CHOSEN_ROWS) if choice.kind == "scan" else MIN_ROWS
 
 
-def _bits_for(n: int, now: int | None) -> Bits:
-    if now == 1 and n >= _FINE_UNTIL:
-        return 1
-    return 1 if n >= _COARSE_FROM else 2
+def _bits_for(n: int, dim: int, now: int | None) -> Bits:
+    return usual_bits(n * _KEPT_TIMES if now == 1 else n, dim)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from vicinal.engine.codes.calibration import DEPTHS, K_MEASURED, reaching, share_of
@@ -41,7 +42,7 @@ class Effort:
     recall: float | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class EffortCalibration:
     """What a graph or lists miss, by level and depth.
 
@@ -101,6 +102,10 @@ class EffortCalibration:
 
     def choose(self, recall: float, k: int) -> Effort | None:
         """Return the cheapest effort for `recall` of the k nearest; None where none that was measured reaches it."""
+        return _remembered(self, recall, k)
+
+    def _cheapest(self, recall: float, k: int) -> Effort | None:
+        # Asked for again with every search.
         known = self._known(k)
         more = max(1.0, k / known) ** 0.8
         best: Effort | None = None
@@ -145,6 +150,11 @@ class EffortCalibration:
         for at in range(len(costs) - 1, 0, -1):
             costs[at - 1] = min(costs[at - 1], costs[at])
         return costs
+
+
+@lru_cache(maxsize=256)
+def _remembered(calibration: EffortCalibration, recall: float, k: int) -> Effort | None:
+    return calibration._cheapest(recall, k)  # noqa: SLF001 - its own class
 
 
 def levels_of(kind: str, nlist: int | None) -> tuple[int, ...]:

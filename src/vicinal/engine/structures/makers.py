@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import numpy as np
 
 from vicinal.errors import Corrupted
-from vicinal.index import Centroids, Codebook, CodedLists, Graph, GraphBuilder, Lists, default_nlist
+from vicinal.index import Centroids, Codebook, CodedLists, Graph, GraphBuilder, Lists, default_nlist, usual_bits
 from vicinal.index.graph import EF_CONSTRUCTION, M
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ Arrays = dict[str, "NDArray[Any]"]
 _GRAPH_SAMPLE: Final = 4096
 _SAMPLE_PER_LIST: Final = 64
 _SAMPLE_BYTES: Final = 256 << 20
-_COARSE_FROM: Final = 300_000
 _CODEBOOK: Final = "codebook."
 _SLICE_ELEMENTS: Final = 1 << 18
 """Numbers added between two calls of `progress`: some tenths of a second for a graph."""
@@ -64,7 +63,7 @@ def maker(choice: IndexChoice, n: int, sample: NDArray[Any], spec: VectorSpec, k
     centroids = known if known is not None and known.nlist == nlist else Centroids.train(sample, spec, nlist)
     if choice.kind == "ivf":
         return _ListsMaker(centroids, None)
-    bits = choice.parameters.get("bits", 1 if n >= _COARSE_FROM else 2)
+    bits = choice.parameters.get("bits", usual_bits(n, spec.dim))
     return _ListsMaker(centroids, Codebook.train(sample, spec, 1 if bits == 1 else 2))
 
 

@@ -131,8 +131,10 @@ class IndexSearch:
         if mask is not None and len(loose):
             passing = mask[loose]
             loose, loose_vectors = loose[passing], loose_vectors[passing]
-        vectors = self.fetch(np.concatenate([inside, behind]) if len(behind) else inside)
         positions = np.concatenate([inside, behind, loose])
+        if self.fetch.at_hand:
+            return self.fetch.nearest(query, positions, k), len(positions)
+        vectors = self.fetch(np.concatenate([inside, behind]) if len(behind) else inside)
         if len(loose):
             vectors = np.concatenate([vectors, loose_vectors])
         return rerank(query, positions, lambda _: vectors, self._field.spec, k), len(positions)
