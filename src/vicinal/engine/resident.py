@@ -151,7 +151,8 @@ class Fetcher:
 
     def __init__(self, view: View, entry: FieldRecord, spec: VectorSpec, slot_map: SlotMap) -> None:
         self.held = held_now(view, entry, slot_map)
-        missing = most_resident(view, entry, spec, slot_map) - self.held.length
+        complete = self.held.length >= len(slot_map)
+        missing = 0 if complete else most_resident(view, entry, spec, slot_map) - self.held.length
         self.cold = missing > _FEW
         """Whether much that may be in memory is not."""
         if 0 < missing <= _FEW:

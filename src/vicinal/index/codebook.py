@@ -90,7 +90,7 @@ class Codebook:
     Immutable; one object serves all threads and all segments of a field.
     """
 
-    __slots__ = ("_codes", "centroids", "l2", "m", "order", "scale", "spec")
+    __slots__ = ("_codes", "_natural", "centroids", "l2", "m", "order", "scale", "spec")
 
     def __init__(
         self, spec: VectorSpec, order: NDArray[np.int32], centroids: NDArray[np.float32], scale: float
@@ -106,6 +106,7 @@ class Codebook:
         self.l2 = _compares_by_l2(spec, self.m)
         """Whether codes are compared by squared distance or by inner product."""
         self._codes = native.ProductCodes(centroids)
+        self._natural = len(order) == spec.dim and bool((order == np.arange(spec.dim)).all())
 
     @classmethod
     def train(
@@ -203,7 +204,8 @@ class Codebook:
             exact = queries[0].astype(np.float64)
             square = float(exact.dot(exact))
             if _ORDINARY[0] < square < _ORDINARY[1]:
-                return _arranged(queries * np.float32(1.0 / math.sqrt(square)), self.order)
+                unit = queries * np.float32(1.0 / math.sqrt(square))
+                return unit if self._natural else _arranged(unit, self.order)
         exact = queries.astype(np.float64)
         squares = np.vecdot(exact, exact)
         if not np.isfinite(squares).all():

@@ -45,7 +45,9 @@ class CodeSearch:
         """
         if self.field.filtered:
             return self._checked(query, k, depth)
-        likely = np.sort(self._scan(query, depth)[0])  # memory is read in order
+        likely = self._scan(query, depth)[0]
+        if not self.fetch.at_hand:
+            likely.sort()  # the file is read in order
         rest = self._rest.nearest(query[None], k)[0]
         positions = np.concatenate([likely, rest]) if len(rest) else likely
         answer = self.fetch.nearest(query, positions, k)
