@@ -41,7 +41,10 @@ def small_codes(  # noqa: PLR0917 - one table of limits
     piece: int = 64,
     dim: int = 16,
 ) -> None:
-    """Give codes to fields of `rows` slots, in small steps, pieces and segments; coarse ones from `coarse` slots of `dim` numbers."""
+    """Give codes to fields of `rows` slots, in small steps, pieces and segments; coarse ones from `coarse` slots.
+
+    dim: the dimensions of the fields.
+    """
     for module, name, value in (
         (coder, "MIN_ROWS", rows),
         (coder, "_TAIL_SLOTS", tail),

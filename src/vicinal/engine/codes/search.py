@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from vicinal.engine.codes.held import Coded
     from vicinal.engine.target import Field, Nearest
 
+Candidates = tuple["NDArray[np.int64]", "NDArray[np.float32]"]
+"""Positions and code distances, nearest first."""
+
 _DEEPER: Final = 4
 _TELLING: Final = 256
 """From so many candidates on, `expected_recall` tells searches that found what is near from others."""
@@ -45,18 +48,24 @@ class CodeSearch:
         """
         if self.field.filtered:
             return self._checked(query, k, depth)
-        likely = self._scan(query, depth)[0]
-        if not self.fetch.at_hand:
-            likely.sort()  # the file is read in order
+        found = self._scan(query, depth)
+        likely = found[0] if self.fetch.at_hand else np.sort(found[0])  # the file is read in order
         rest = self._rest.nearest(query[None], k)[0]
         positions = np.concatenate([likely, rest]) if len(rest) else likely
         answer = self.fetch.nearest(query, positions, k)
-        return self._checked(query, k, depth) if self._is_far(answer) else (answer, len(positions))
+        if self._is_far(answer):
+            return self._checked(query, k, depth, found)
+        return answer, len(positions)
 
-    def _checked(self, query: NDArray[Any], k: int, depth: int) -> tuple[Nearest, int] | None:
+    def _checked(
+        self, query: NDArray[Any], k: int, depth: int, found: Candidates | None = None
+    ) -> tuple[Nearest, int] | None:
+        """Look deeper, from what was `found` at this depth if it was, until the candidates tell that it is enough."""
         depth = max(depth, _TELLING)
         while True:
-            positions, values = self._scan(query, depth)
+            if found is None or len(found[0]) < depth:
+                found = self._scan(query, depth)
+            positions, values = found[0][:depth], found[1][:depth]
             vectors = self.fetch(positions)
             if len(positions) < depth or self._trusts(query, vectors, values, k, depth):
                 return self._compared(query, k, positions, vectors)
@@ -64,7 +73,7 @@ class CodeSearch:
             if depth > self.field.slot_map.n_live // _DEEPER:
                 return None
 
-    def _scan(self, query: NDArray[Any], depth: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    def _scan(self, query: NDArray[Any], depth: int) -> Candidates:
         masks = masks_of(self.coded.segments, self.field.mask)
         return scan_segments(self.coded.segments, query, depth, masks, threads=self.field.threads)
 
