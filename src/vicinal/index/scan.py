@@ -50,14 +50,14 @@ _CACHED_GROUPS = 120
 _DIRECT_ROWS = 1 << 16
 """Codes copied out at once: they are compared while still in the cache."""
 
-# Costs in microseconds, measured on one AVX-512 core; only their ratios matter.
+# Costs in microseconds, measured on one AVX-512 core, codes not in its cache; only their ratios matter.
 _CALL = 25.0
 _SCAN_PER_BYTE = 2.4e-5
 _FETCH_PER_CANDIDATE = 0.11
-_DIRECT_PER_ROW, _DIRECT_PER_BYTE = 0.016, 0.0004
+_DIRECT_PER_ROW, _DIRECT_PER_BYTE = 0.023, 0.0004
 # What testing the mask adds per row, by the share that passes: processors mispredict rare hits.
 _SELECT_SHARES = (0.0, 0.01, 0.05, 0.1, 0.2, 0.5, 0.9, 1.0)
-_SELECT_PER_ROW = (0.0008, 0.0028, 0.0042, 0.0024, 0.0015, 0.0011, 0.0007, 0.0005)
+_SELECT_PER_ROW = (0.0008, 0.0028, 0.0038, 0.0023, 0.0013, 0.0010, 0.0007, 0.0005)
 
 
 class CodeSegment:
