@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import signal
 import threading
 
 import pytest
@@ -74,3 +75,41 @@ def test_nobody_waits_for_ever_behind_threads_that_come_again_and_again():
         thread.join(30)
         assert not thread.is_alive()
     assert min(turns) >= 5, turns
+
+
+def test_no_place_is_lost_by_interrupts():
+    gate, stop, interrupted = Gate(1, width=2), threading.Event(), 0
+
+    def work():
+        while not stop.is_set():
+            with gate.entered():
+                sum(range(300))
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        for turn in range(600):
+            try:
+                signal.setitimer(signal.ITIMER_REAL, 1e-5 + 4e-6 * (turn % 250))
+                try:
+                    while True:
+                        with gate.entered():
+                            pass
+                finally:
+                    signal.setitimer(signal.ITIMER_REAL, 0)
+            except KeyboardInterrupt:
+                interrupted += 1
+    finally:
+        signal.signal(signal.SIGALRM, before)
+        stop.set()
+    for thread in threads:
+        thread.join(30)
+        assert not thread.is_alive()
+    assert interrupted > 500
+    assert gate._places.qsize() == 2
+    assert not gate._waiting

@@ -564,22 +564,24 @@ def interrupted(path: str, rounds: str) -> None:
         for _ in range(int(rounds)):
             batch = list(range(low, low + 150))
             try:
-                signal.setitimer(signal.ITIMER_REAL, chance.uniform(0.0005, 0.02))
+                signal.setitimer(signal.ITIMER_REAL, chance.uniform(0.0005, 0.01))
                 try:
                     docs.add(**rows("docs", low, low + 150))
+                    docs.search(np.ones(DIM), k=K)
                 finally:
                     signal.setitimer(signal.ITIMER_REAL, 0)
             except KeyboardInterrupt as error:
                 n_interrupted += 1
                 names = [frame.name for frame in traceback.extract_tb(error.__traceback__)]
-                in_coding += "_code" in names
+                in_coding += not {"_code", "along"}.isdisjoint(names)
             there = docs.get(batch, include=()).ids
             assert there in ([], batch)
             ids += there
             low += 150
             assert not db._backend._coder._busy.locked()
             assert not db._backend._pool._write_lock.locked()
-            pool = db._backend._pool
+            gate, pool = db._backend._gate, db._backend._pool
+            assert gate._places.qsize() == gate._width
             assert not any(each.connection.in_transaction for each in (*pool._idle, pool._writer))  # nothing is stale
             docs.update(ids=ids[-1:], metadata={"n": 1})
             docs.update(ids=ids[-1:], metadata={"n": ids[-1] % 10} if ids else None)

@@ -6,45 +6,39 @@ middle of their scans: with two processors, four threads without a gate answer t
 
 from __future__ import annotations
 
+import math
 import os
-import threading
+import queue
 import time
 from collections import deque
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-_PATIENCE_SECONDS: Final = 0.05
+_PATIENCE_SECONDS: Final = 0.03
 """A thread at work may come in again before those who wait, because changing threads costs time; for so long."""
-
-
-class _Turn:
-    """One who waits, since when, and whether a place was handed over; the lock is released to wake its thread."""
-
-    __slots__ = ("handed", "lock", "since")
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.lock.acquire()
-        self.since = time.monotonic()
-        self.handed = False
+_STEP_BACK_SECONDS: Final = 0.0005
+_MOST_STEPS: Final = 200
 
 
 class Gate:
     """Lets as many threads in as there are processors, and shares these among them; the others wait.
 
-    Ctrl-C may come after any call: a place is always noted as held, free or handed over before the next one.
+    Ctrl-C may come after any call of Python's, also at the beginning of a function. So a place is taken, and given
+    back, by one call in C.
     """
 
     def __init__(self, threads: int, width: int | None = None) -> None:
         self._threads = threads
         self._width = width or processors()
-        self._free = self._width
-        self._waiting: deque[_Turn] = deque()
-        self._lock = threading.Lock()
+        self._places: queue.SimpleQueue[None] = queue.SimpleQueue()
+        for _ in range(self._width):
+            self._places.put(None)
+        self._waiting: deque[float] = deque()
+        """Since when each of those has waited who found no place."""
 
     @contextmanager
     def entered(self, *, free: bool = False) -> Iterator[int]:
@@ -52,54 +46,37 @@ class Gate:
 
         free: come in without a place, for who holds what those inside may wait for: a transaction.
         """
-        held: list[object] = []
+        held: list[None] = []
         try:
             if not free:
                 self._enter(held)
-            inside = max(1, self._width - self._free)
+            inside = max(1, self._width - self._places.qsize())
             yield max(1, min(self._threads, self._width // inside))
         finally:
             if held:
-                self._leave()
+                self._places.put(None)
 
-    def _enter(self, held: list[object]) -> None:
+    def _enter(self, held: list[None]) -> None:
         """Take a place, or wait for one; `held` is no longer empty then."""
-        with self._lock:
-            if self._free:
-                self._free -= 1
-                held.append(True)
-                return
-        turn = _Turn()
+        self._step_back()
+        with suppress(queue.Empty):
+            held.extend(map(self._places.get, (False,)))
+        if held:
+            return
+        since = time.monotonic()
         try:
-            with self._lock:
-                self._waiting.append(turn)
-            while not held:
-                turn.lock.acquire()
-                with self._lock:
-                    if turn.handed or self._free:
-                        self._free -= not turn.handed
-                        held.append(True)
+            self._waiting.append(since)
+            held.extend(map(self._places.get, (True,)))
         finally:
-            with self._lock:
-                if turn in self._waiting:
-                    self._waiting.remove(turn)
-                lost = turn.handed and not held
-            if lost:
-                self._leave()
+            with suppress(ValueError):
+                self._waiting.remove(since)
 
-    def _leave(self) -> None:
-        """Hand the place to the first who has waited long, or let whoever comes first have it."""
-        with self._lock:
-            first = next((turn for turn in self._waiting if not turn.handed), None)
-            if first is None:
-                self._free += 1
+    def _step_back(self) -> None:
+        """Let those who have waited long come first."""
+        for _ in range(_MOST_STEPS):
+            if time.monotonic() - min(list(self._waiting), default=math.inf) < _PATIENCE_SECONDS:
                 return
-            if time.monotonic() - first.since > _PATIENCE_SECONDS:
-                first.handed = True
-            else:
-                self._free += 1
-            if first.lock.locked():
-                first.lock.release()
+            time.sleep(_STEP_BACK_SECONDS)
 
 
 def processors() -> int:

@@ -6,7 +6,7 @@ import difflib
 from typing import TYPE_CHECKING
 
 from vicinal.backend import CollectionInfo, FieldSpec
-from vicinal.errors import InvalidInput, NotFound, shorten
+from vicinal.errors import InvalidInput, shorten
 from vicinal.storage.catalog import CollectionRecord, FieldRecord
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def blank_record(spec: CollectionSpec) -> CollectionRecord:
 
 
 def field_of(record: CollectionRecord, using: str | None) -> FieldRecord:
-    """Return the vector field to search."""
+    """Return the vector field to search. Raises InvalidInput naming those there are."""
     if using is None and len(record.fields) == 1:
         return record.fields[0]
     names = ", ".join(repr(entry.name) for entry in record.fields)
@@ -76,5 +76,5 @@ def field_of(record: CollectionRecord, using: str | None) -> FieldRecord:
     found = record.field_named(using)
     if found is None:
         message = f"{record.name!r} has no vector field {shorten(using)}; there are: {names}"
-        raise NotFound(message)
+        raise InvalidInput(message)
     return found

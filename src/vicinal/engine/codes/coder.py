@@ -85,6 +85,10 @@ class Coder:
             if record is None or spec is None or entry.codebook is None or not _TAIL_SLOTS <= new <= _STEP_SLOTS:
                 continue
             with suppress(Corrupted):
+                if codes.codebook_ids(session, entry.id) != [entry.codebook]:
+                    continue  # another is being made, or this one is another field's
+                if codes.coded_until(session, entry.codebook) != entry.covered:
+                    continue  # pieces are missing, or the field says what is not so
                 codebook = self._codebook(session, entry, spec, entry.codebook)
                 view = View(session, record, self._parts, self._now())
                 found = self._codes_of(view, entry, spec, codebook, entry.covered, entry.next_slot)
