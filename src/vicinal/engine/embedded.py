@@ -61,7 +61,7 @@ class EmbeddedBackend:
         self._pool = Pool(target, settings)
         self._settings = settings
         self._clock = clock
-        self._parts = Parts(settings.memory_budget, _nbytes_of)
+        self._parts = Parts(settings.memory_budget, _nbytes_of, settings.threads)
         self._gate = Gate(settings.threads)
         self._warmer = Warmer(self._load_block)
         self._calibrator = Calibrator(self._pool, self._parts, self._now, settings.threads, Publisher(self._pool))

@@ -39,10 +39,12 @@ class Parts:
     """The parts of one open database, shared by its threads.
 
     `nbytes_of` gives the memory of a value; the least recently used values beyond `budget` bytes go.
+    threads: how many may share a search, and so how many pieces large parts are made in.
     """
 
-    def __init__(self, budget: int, nbytes_of: Callable[[object], int]) -> None:
+    def __init__(self, budget: int, nbytes_of: Callable[[object], int], threads: int) -> None:
         self.budget = budget
+        self.threads = threads
         self._nbytes_of = nbytes_of
         self._shared: OrderedDict[tuple[int, Hashable], _Part[object]] = OrderedDict()
         self._locks: dict[tuple[int, Hashable], threading.RLock] = {}

@@ -130,7 +130,7 @@ def _planned(field: Field, request: SearchRequest, queries: NDArray[np.generic],
     offer = offered(field, request, trace.notes)
     kind = choice_of(field.view.record, field.entry).kind
     coding = offer is None and not request.exact and kind != "flat"
-    found = coded(field.view, field.entry, field.spec, field.slot_map, field.threads) if coding else None
+    found = coded(field.view, field.entry, field.spec, field.slot_map) if coding else None
     if isinstance(found, Unusable):
         trace.notes.append(f"codes cannot be used and will be made anew: {found.reason}")
         found = None

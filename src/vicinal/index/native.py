@@ -45,10 +45,9 @@ __all__ = [
     "hamming_distances",
     "l1_distances",
     "l2_squared",
-    "l2_squared_at",
-    "products_at",
     "sums_of_bytes",
     "train_product",
+    "values_at",
 ]
 
 CodeType = Literal["f16", "i8", "u8"]
@@ -87,26 +86,19 @@ def l2_squared(query: NDArray[np.float32], rows: NDArray[np.float32], out: NDArr
     faiss.fvec_L2sqr_ny(pointer(out), pointer(query), pointer(rows), rows.shape[1], len(rows))
 
 
-def products_at(
-    query: NDArray[np.float32], rows: NDArray[np.float32], positions: NDArray[np.int64], out: NDArray[np.float32]
+def values_at(
+    query: NDArray[np.float32],
+    rows: NDArray[np.float32],
+    positions: NDArray[np.int64],
+    out: NDArray[np.float32],
+    *,
+    l2: bool,
 ) -> None:
-    """Write the inner products (n,) of a query with the rows at positions (n,) into `out`; nothing is copied."""
+    """Write inner products or squared distances (n,) of a query and the rows at positions (n,); nothing is copied."""
     faiss = _faiss()
     pointer = faiss.swig_ptr
-    faiss.fvec_inner_products_by_idx(
-        pointer(out), pointer(query), pointer(rows), pointer(positions), rows.shape[1], 1, len(positions)
-    )
-
-
-def l2_squared_at(
-    query: NDArray[np.float32], rows: NDArray[np.float32], positions: NDArray[np.int64], out: NDArray[np.float32]
-) -> None:
-    """Write the squared distances (n,) from a query to the rows at positions (n,) into `out`; nothing is copied."""
-    faiss = _faiss()
-    pointer = faiss.swig_ptr
-    faiss.fvec_L2sqr_by_idx(
-        pointer(out), pointer(query), pointer(rows), pointer(positions), rows.shape[1], 1, len(positions)
-    )
+    compare = faiss.fvec_L2sqr_by_idx if l2 else faiss.fvec_inner_products_by_idx
+    compare(pointer(out), pointer(query), pointer(rows), pointer(positions), rows.shape[1], 1, len(positions))
 
 
 def l1_distances(queries: NDArray[np.float32], rows: NDArray[np.float32], out: NDArray[np.float32]) -> None:

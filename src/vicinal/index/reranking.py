@@ -99,11 +99,11 @@ def _survivors_in(
 ) -> NDArray[np.int64] | None:
     values = np.empty(len(positions), np.float32)
     if spec.metric == "l2":
-        native.l2_squared_at(np.ascontiguousarray(query, np.float32), whole.vectors, positions, values)
+        native.values_at(np.ascontiguousarray(query, np.float32), whole.vectors, positions, values, l2=True)
         return _near(values, *_square_errors(values, spec.dim), spec, k)
     if whole.norms is None:
         return None
-    native.products_at(_negated_unit(query), whole.vectors, positions, values)
+    native.values_at(_negated_unit(query), whole.vectors, positions, values, l2=False)
     norms, bound = whole.norms.take(positions), 2.0 * gamma(spec.dim + 8)
     if spec.metric == "dot":
         least, most = float(norms.min()), float(norms.max())

@@ -76,7 +76,7 @@ class Calibrator:
                     due = True  # what is said of it is damaged: then it cannot be used
                 if not due:
                     continue
-                found = coded(view, entry, spec, view.slots(entry), self._threads)
+                found = coded(view, entry, spec, view.slots(entry))
                 enough = isinstance(found, Coded) and _n_live(view, entry, found.length) >= _CALIBRATED_ROWS
                 if isinstance(found, Coded) and enough:
                     field = Field(view, entry, spec, view.slots(entry), None, False, self._threads)

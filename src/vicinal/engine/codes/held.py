@@ -61,7 +61,7 @@ class Unusable:
     reason: str
 
 
-def coded(view: View, entry: FieldRecord, spec: VectorSpec, slot_map: SlotMap, threads: int) -> Coded | Unusable | None:
+def coded(view: View, entry: FieldRecord, spec: VectorSpec, slot_map: SlotMap) -> Coded | Unusable | None:
     """Return the field's codes, loading what is new; None where there are none.
 
     Cost: 45 ms per million rows of 256 dimensions on first use.
@@ -72,7 +72,7 @@ def coded(view: View, entry: FieldRecord, spec: VectorSpec, slot_map: SlotMap, t
 
     def load() -> Coded | Unusable:
         try:
-            return _loaded(view, entry, spec, slot_map, threads)
+            return _loaded(view, entry, spec, slot_map)
         except Corrupted as error:
             _log.warning("the codes of field %r cannot be used and will be made anew: %s", entry.name, error)
             return Unusable(identity, str(error))
@@ -95,12 +95,12 @@ def coded(view: View, entry: FieldRecord, spec: VectorSpec, slot_map: SlotMap, t
     return found
 
 
-def _loaded(view: View, entry: FieldRecord, spec: VectorSpec, slot_map: SlotMap, threads: int) -> Coded:
+def _loaded(view: View, entry: FieldRecord, spec: VectorSpec, slot_map: SlotMap) -> Coded:
     identity = entry.codebook or 0
     stored = codes.codebook(view.session, entry.id, identity)
     codebook = Codebook.from_arrays(spec, stored.arrays)
     length, found = _codes_between(view, entry, codebook, slot_map, 0)
-    parts = max(1, min(threads, length // _SEGMENT_ROWS))
+    parts = max(1, min(view.parts.threads, length // _SEGMENT_ROWS))
     bounds = [length * number // parts for number in range(parts + 1)]
     segments = [_segment(codebook, found[low:high], low) for low, high in itertools.pairwise(bounds)]
     calibration = Calibration.from_dict(stored.spec.get("calibration"))

@@ -145,7 +145,7 @@ class IndexSearch:
         n = len(field.slot_map)
         if not self._is_long():
             return Rest(field, start, self.fetch).nearest(queries, k)
-        codes = coded(field.view, field.entry, field.spec, field.slot_map, field.threads)
+        codes = coded(field.view, field.entry, field.spec, field.slot_map)
         if not isinstance(codes, Coded) or codes.length <= start:
             return Rest(field, start, self.fetch).nearest(queries, k)
         depth = depth_for(self._recall, k, n, codes.codebook.bits, codes.calibration)
