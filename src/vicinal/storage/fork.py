@@ -29,6 +29,8 @@ _QUIET_SECONDS: Final = 1.0
 _sessions: weakref.WeakSet[Session] = weakref.WeakSet()
 _unusable: set[tuple[int, int]] = set()
 _held = threading.local()
+OPENING: Final = threading.RLock()
+"""Held while a connection is opened and tracked: a fork finds all there are, and none comes in between."""
 
 
 def track(session: Session) -> None:
@@ -57,6 +59,7 @@ def _inode(path: str) -> tuple[int, int] | None:
 def _quieten() -> None:
     """Before a fork: wait a moment for the calls of other threads to end, and keep new ones waiting."""
     deadline = time.monotonic() + _QUIET_SECONDS
+    _held.opening = OPENING.acquire(timeout=_QUIET_SECONDS)
     _held.sessions = [
         session for session in list(_sessions) if session.lock.acquire(timeout=max(0.0, deadline - time.monotonic()))
     ]
@@ -66,6 +69,9 @@ def _resume() -> None:
     for session in _held.sessions:
         session.lock.release()
     _held.sessions = []
+    if _held.opening:
+        _held.opening = False
+        OPENING.release()
 
 
 def _disown() -> None:

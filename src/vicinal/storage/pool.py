@@ -69,9 +69,10 @@ class Pool:
 
     def _open(self) -> Session:
         fork.refuse_unusable(self.target.path)
-        connection = connect(self.target, self.settings)
-        session = Session(connection, path=self.target.path, read_only=self.target.read_only)
-        fork.track(session)
+        with fork.OPENING:
+            connection = connect(self.target, self.settings)
+            session = Session(connection, path=self.target.path, read_only=self.target.read_only)
+            fork.track(session)
         return session
 
     def _check(self) -> None:
