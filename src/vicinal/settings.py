@@ -44,6 +44,13 @@ def parse_bytes(value: int | str) -> int:
     return size
 
 
+def processors() -> int:
+    """Return how many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def half_of_memory() -> int:
     """Return half of the machine's physical memory in bytes; 1 GB where the system does not say."""
     try:
@@ -70,7 +77,7 @@ class Settings:
     timeout: float = 5.0
     durability: Durability = "full"
     memory_budget: int = field(default_factory=half_of_memory)
-    threads: int = field(default_factory=lambda: min(8, os.cpu_count() or 1))
+    threads: int = field(default_factory=lambda: min(8, processors()))
     read_only: bool = False
     maintenance: bool = True
 

@@ -143,7 +143,7 @@ def write(name):
         docs.search([1, 2], k=2)
         n += 1
     docs.delete([f"{name}-{at}" for at in range(n)])
-threads = [threading.Thread(target=write, args=(at,)) for at in range(2)]
+threads = [threading.Thread(target=write, args=(at,), daemon=True) for at in range(2)]
 for thread in threads: thread.start()
 for at in range(15):
     pid = os.fork()
@@ -159,6 +159,29 @@ for thread in threads: thread.join()
 db.close()
 """,
         {"first", *(f"child {at}" for at in range(15))},
+    ),
+    "forks while other threads open the file": (
+        """
+stop = threading.Event()
+def come_and_go():
+    while not stop.is_set():
+        with vicinal.connect(path) as again:
+            assert "first" in again.collection("docs")
+threads = [threading.Thread(target=come_and_go, daemon=True) for _ in range(3)]
+for thread in threads: thread.start()
+for at in range(40):
+    pid = os.fork()
+    if not pid:
+        own = vicinal.connect(path)
+        add(own.collection("docs"), f"child {at}")
+        own.close()
+        os._exit(0)
+    ended(pid)
+stop.set()
+for thread in threads: thread.join()
+db.close()
+""",
+        {"first", *(f"child {at}" for at in range(40))},
     ),
     "multiprocessing with fork and with spawn": (
         """

@@ -128,7 +128,10 @@ def test_interrupted_maintenance_changes_nothing(tmp_path):
 def test_a_process_that_ends_without_closing(tmp_path, leave):
     """The maintenance thread is at work when the interpreter ends."""
     code = f"""
-import os, sys, time, vicinal
+import atexit, os, sys, threading, time
+left = lambda: [thread.name for thread in threading.enumerate() if "vicinal" in thread.name]
+atexit.register(lambda: left() and print(left(), file=sys.stderr))
+import vicinal
 from vicinal.engine import maintainer
 maintainer._IDLE_SECONDS = 0
 db = vicinal.connect(sys.argv[1])

@@ -16,7 +16,8 @@ __all__ = ["Plan"]
 MAX_K = 1000
 
 
-def _all_cores() -> int:
+def processors() -> int:
+    """Return how many processors this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -37,7 +38,7 @@ class Plan:
     """
 
     k: int = 10
-    threads: int = field(default_factory=_all_cores)
+    threads: int = field(default_factory=processors)
     batch_sizes: tuple[int, ...] = (1, 100, 1000, 10_000)
     seconds: float = 3.0
     timeout: float = 3600.0

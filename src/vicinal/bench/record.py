@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from vicinal.bench.optional import version_of
+from vicinal.bench.plan import processors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -110,11 +111,10 @@ class Record:
 
 def machine() -> dict[str, object]:
     """Return what figures depend on and is no secret: processor, cores, memory, system."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "processor": _processor(),
         "architecture": platform.machine(),
-        "cores": cores,
+        "cores": processors(),
         "memory_bytes": _memory_bytes(),
         "system": platform.system(),
         "release": platform.release(),

@@ -340,7 +340,6 @@ class EmbeddedBackend:
 
     def close(self) -> None:
         self._pool.close()
-        self._builder.stop()
         self._warmer.stop()
         self._maintainer.stop()
 

@@ -7,12 +7,13 @@ middle of their scans: with two processors, four threads without a gate answer t
 from __future__ import annotations
 
 import math
-import os
 import queue
 import time
 from collections import deque
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
+
+from vicinal.settings import processors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,6 +23,7 @@ _PATIENCE_SECONDS: Final = 0.03
 """A thread at work may come in again before those who wait, because changing threads costs time; for so long."""
 _STEP_BACK_SECONDS: Final = 0.0005
 _MOST_STEPS: Final = 200
+"""A tenth of a second at most: who waits may have been given up by Ctrl-C in the middle of saying so."""
 
 
 class Gate:
@@ -77,10 +79,3 @@ class Gate:
             if time.monotonic() - min(list(self._waiting), default=math.inf) < _PATIENCE_SECONDS:
                 return
             time.sleep(_STEP_BACK_SECONDS)
-
-
-def processors() -> int:
-    """Return how many processors this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

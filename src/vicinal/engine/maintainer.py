@@ -10,6 +10,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Final
 
 from vicinal.engine import maintenance
+from vicinal.engine.ending import quiet_at_exit, stop_at_exit
 from vicinal.errors import Closed, Locked, VicinalError
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class Maintainer:
         if self._thread is None and self._start_lock.acquire(blocking=False):
             try:
                 if self._thread is None:
+                    stop_at_exit(self)
                     self._thread = threading.Thread(target=self._run, name="vicinal-maintenance", daemon=True)
                     self._thread.start()
             finally:
@@ -62,19 +64,25 @@ class Maintainer:
         self._stopping = True
         self._writes.put(None)
         self._ends.put(None)
+        if (upkeep := self._upkeep()) is not None:
+            upkeep.stop()
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join()
 
     def _run(self) -> None:
-        while not self._stopping:
-            _wait(self._writes, _POLL_SECONDS)
+        with quiet_at_exit():
             while not self._stopping:
-                idle = time.monotonic() - self._last_write
-                if idle < _IDLE_SECONDS:
-                    _wait(self._ends, _IDLE_SECONDS - idle)
-                elif not self._work():
-                    break
+                _wait(self._writes, _POLL_SECONDS)
+                self._work_when_idle()
+
+    def _work_when_idle(self) -> None:
+        while not self._stopping:
+            idle = time.monotonic() - self._last_write
+            if idle < _IDLE_SECONDS:
+                _wait(self._ends, _IDLE_SECONDS - idle)
+            elif not self._work():
+                break
 
     def _work(self) -> bool:
         """Run one step; return whether there may be more to do now."""

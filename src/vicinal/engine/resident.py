@@ -165,14 +165,14 @@ class Fetcher:
         return self.held.length >= len(self._slot_map)
 
     @property
-    def at_hand(self) -> bool:
-        """Whether all vectors lie in one array in memory, so that candidates need not be fetched."""
-        return self.held.whole is not None and self.complete
+    def whole(self) -> Whole | None:
+        """All vectors, where they lie in one array in memory, so that candidates need not be fetched."""
+        return self.held.whole if self.complete else None
 
     def nearest(self, query: NDArray[Any], positions: NDArray[np.int64], k: int) -> Nearest:
         """Return the k nearest of candidates by their exact distances, ties with the k-th included."""
-        if self.held.whole is not None and self.complete:
-            return rerank_in(query, positions, self.held.whole, self._spec, k)
+        if self.whole is not None:
+            return rerank_in(query, positions, self.whole, self._spec, k)
         return rerank(query, positions, self, self._spec, k)
 
     def __call__(self, positions: NDArray[np.int64]) -> NDArray[Any]:

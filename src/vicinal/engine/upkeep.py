@@ -23,3 +23,7 @@ class Upkeep:
         another process writes.
         """
         return self._coder.tend(waiting=not resting) or self._builder.tend(resting=resting)
+
+    def stop(self) -> None:
+        """Give up the index being built, and build none any more."""
+        self._builder.stop()

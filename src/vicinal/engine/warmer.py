@@ -6,6 +6,7 @@ import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from vicinal.engine.ending import quiet_at_exit, stop_at_exit
 from vicinal.errors import VicinalError
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ class Warmer:
         self._load = load
         self._stopping = False
         self._thread: threading.Thread | None = None
+        stop_at_exit(self)
 
     def wake(self, collection: str, field: str) -> None:
         """Begin to load a field, unless the thread is busy: then another search will ask again."""
@@ -41,6 +43,6 @@ class Warmer:
             thread.join()
 
     def _run(self, collection: str, field: str) -> None:
-        with suppress(VicinalError):  # closed, dropped or damaged: searches say so themselves
+        with quiet_at_exit(), suppress(VicinalError):  # closed, dropped or damaged: searches say so themselves
             while not self._stopping and self._load(collection, field):
                 pass

@@ -24,14 +24,6 @@ VectorsAt = Callable[[NDArray[np.int64]], NDArray[Any]]
 """Returns the stored vectors (n, width) at positions (n,)."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Whole:
-    """All vectors (n, width) of a field in one array, and `row_norms` of them (n,)."""
-
-    vectors: NDArray[Any]
-    norms: NDArray[np.float32] | None
-
-
 _SAFE = (2.0**-80, 2.0**80)
 """Squared lengths between these lose nothing to the range of float32."""
 _ROUNDING = 2.0**-21
@@ -39,6 +31,14 @@ _ROUNDING = 2.0**-21
 _INFINITY = np.float32(np.inf)
 _DIRECT = 24
 """So few candidates are compared in float64 at once."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Whole:
+    """All vectors (n, width) of a field in one array, and `row_norms` of them (n,)."""
+
+    vectors: NDArray[Any]
+    norms: NDArray[np.float32] | None
 
 
 def rerank(

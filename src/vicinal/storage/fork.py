@@ -74,11 +74,20 @@ def _resume() -> None:
         OPENING.release()
 
 
+def _idle(session: Session) -> bool:
+    try:
+        return not session.connection.in_transaction
+    except apsw.ThreadingViolationError:  # a thread that is not in the child was in the middle of a call
+        return False
+
+
 def _disown() -> None:
     """In the child: close what is idle without a checkpoint; keep the rest from ever being closed."""
     quiet = set(_held.sessions)
     for session in list(_sessions):
-        if session in quiet and not session.connection.in_transaction:
+        if session.closed:
+            continue
+        if session in quiet and _idle(session):
             session.connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
             session.connection.close(True)
         else:

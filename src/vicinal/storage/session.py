@@ -73,6 +73,7 @@ class Session:
         self.path = path
         self.read_only = read_only
         self.lock = threading.RLock()
+        self.closed = False
         self._pid = os.getpid()
         self.private: dict[int, object] = {}
         self.stamps: dict[int, int] = {}
@@ -85,8 +86,9 @@ class Session:
         """Return whether the file holds vicinal's tables, as this snapshot sees it."""
         if self._has_schema:
             return True
-        found = format_of(self.connection) > 0
-        self._has_schema = found and not self.writing_now  # what this transaction made may be rolled back
+        with self.lock:
+            found = format_of(self.connection) > 0
+            self._has_schema = found and not self.writing_now  # what this transaction made may be rolled back
         return found
 
     @property
@@ -220,7 +222,8 @@ class Session:
 
     def run(self, sql: str, parameters: Parameters = None) -> list[tuple[apsw.SQLiteValue, ...]]:
         """Run one of vicinal's own statements to its end and return its rows."""
-        return self.connection.execute(sql, parameters).fetchall()
+        with self.lock:
+            return self.connection.execute(sql, parameters).fetchall()
 
     def run_user(self, sql: str, parameters: Parameters, *, in_transaction: bool) -> list[tuple[object, ...]]:
         """Run the user's SQL; return its rows.
@@ -264,6 +267,7 @@ class Session:
         with self.lock:
             self.forget()
             self.connection.close(True)
+            self.closed = True
 
 
 def _bindable(parameters: Parameters) -> Parameters:

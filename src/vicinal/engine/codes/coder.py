@@ -79,22 +79,20 @@ class Coder:
         What cannot be encoded here, because codes are missing, damaged or of other bits, is left to `settle`.
         """
         record = catalog.find(session, name)
-        for entry in () if record is None else record.fields:
-            spec = spec_of(entry)
-            new = entry.next_slot - entry.covered
-            if record is None or spec is None or entry.codebook is None or not _TAIL_SLOTS <= new <= _STEP_SLOTS:
-                continue
-            with suppress(Corrupted):
-                if codes.codebook_ids(session, entry.id) != [entry.codebook]:
-                    continue  # another is being made, or this one is another field's
-                if codes.coded_until(session, entry.codebook) != entry.covered:
-                    continue  # pieces are missing, or the field says what is not so
-                codebook = self._codebook(session, entry, spec, entry.codebook)
-                view = View(session, record, self._parts, self._now())
-                found = self._codes_of(view, entry, spec, codebook, entry.covered, entry.next_slot)
-                codes.add_codes(session, entry.codebook, entry.covered, found)
-                save_field(session, record, replace(entry, covered=entry.next_slot))
+        for number in range(0 if record is None else len(record.fields)):
+            if record is not None and _is_along(session, record.fields[number]):
+                with suppress(Corrupted):
+                    self._encode_along(View(session, record, self._parts, self._now()), record.fields[number])
                 record = catalog.find(session, name)
+
+    def _encode_along(self, view: View, entry: FieldRecord) -> None:
+        spec, identity = spec_of(entry), entry.codebook
+        if spec is None or identity is None:
+            return
+        codebook = self._codebook(view.session, entry, spec, identity)
+        found = self._codes_of(view, entry, spec, codebook, entry.covered, entry.next_slot)
+        codes.add_codes(view.session, identity, entry.covered, found)
+        save_field(view.session, view.record, replace(entry, covered=entry.next_slot))
 
     def settle(self, name: str, most_slots: int) -> bool:
         """Work on one collection until its codes are up to date, or `most_slots` were encoded; whether they are.
@@ -304,6 +302,18 @@ class Coder:
                     codes.drop_codebook(session, entry.id, identity)
                 save_field(session, current[0], replace(current[1], codebook=None, covered=0))
         return 0
+
+
+def _is_along(session: Session, entry: FieldRecord) -> bool:
+    """Return whether so much has come that it is encoded by the write, and the field tells of its codes what is so."""
+    if entry.codebook is None or not _TAIL_SLOTS <= entry.next_slot - entry.covered <= _STEP_SLOTS:
+        return False
+    if codes.codebook_ids(session, entry.id) != [entry.codebook]:
+        return False  # another is being made, or this one is another field's
+    try:
+        return codes.coded_until(session, entry.codebook) == entry.covered
+    except Corrupted:
+        return False
 
 
 def _fewest(choice: IndexChoice) -> int:

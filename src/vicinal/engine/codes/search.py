@@ -49,7 +49,7 @@ class CodeSearch:
         if self.field.filtered:
             return self._checked(query, k, depth)
         found = self._scan(query, depth)
-        likely = found[0] if self.fetch.at_hand else np.sort(found[0])  # the file is read in order
+        likely = found[0] if self.fetch.whole is not None else np.sort(found[0])  # the file is read in order
         rest = self._rest.nearest(query[None], k)[0]
         positions = np.concatenate([likely, rest]) if len(rest) else likely
         answer = self.fetch.nearest(query, positions, k)

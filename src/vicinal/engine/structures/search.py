@@ -132,7 +132,7 @@ class IndexSearch:
             passing = mask[loose]
             loose, loose_vectors = loose[passing], loose_vectors[passing]
         positions = np.concatenate([inside, behind, loose])
-        if self.fetch.at_hand:
+        if self.fetch.whole is not None:
             return self.fetch.nearest(query, positions, k), len(positions)
         vectors = self.fetch(np.concatenate([inside, behind]) if len(behind) else inside)
         if len(loose):
