@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from vicinal.backend import Capabilities, CollectionInfo, CollectionSpec
-from vicinal.engine import maintenance, read, resident, search, transfer, verify, write
+from vicinal.engine import idmap, maintenance, read, resident, search, transfer, verify, write
 from vicinal.engine.codes.calibrator import Calibrator
 from vicinal.engine.codes.coder import Coder
 from vicinal.engine.codes.held import Coded
@@ -28,10 +29,12 @@ from vicinal.errors import AlreadyExists, InvalidInput, NotFound, SpecMismatch, 
 from vicinal.report import Explanation
 from vicinal.storage import catalog
 from vicinal.storage.pool import Pool
+from vicinal.storage.session import Moved, Session
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
+    from contextlib import AbstractContextManager
 
     import numpy as np
     from numpy.typing import NDArray
@@ -46,10 +49,11 @@ if TYPE_CHECKING:
     from vicinal.settings import Settings
     from vicinal.storage.catalog import CollectionRecord, FieldRecord
     from vicinal.storage.connection import Target
-    from vicinal.storage.session import Session
     from vicinal.values import Id
 
 
+T = TypeVar("T")
+_Search = Callable[[View, "FieldRecord", "SearchRequest", int, Trace], T]
 _CODED_PER_WRITE: Final = 131_072
 """Slots that one write may encode once it is durable."""
 
@@ -217,34 +221,45 @@ class EmbeddedBackend:
     # --- search ----------------------------------------------------------------------------
 
     @contextmanager
-    def _searching(self, name: str, request: SearchRequest) -> Iterator[tuple[View, int]]:
-        """Lend a view, and the threads to search it with."""
+    def _searching(
+        self, name: str, request: SearchRequest, hold: Callable[[Session], AbstractContextManager[None]]
+    ) -> Iterator[tuple[View, int]]:
+        """Lend a view of a snapshot, and the threads to search it with."""
         with (
             self._gate.entered(free=self._pool.in_transaction) as threads,
-            self._view(name, request.collection) as view,
+            self._pool.reader() as session,
+            hold(session),
         ):
-            yield view, threads
+            yield View(session, self._record(session, name, request.collection), self._parts, self._now()), threads
 
     def search(self, name: str, request: SearchRequest) -> list[Hits]:
-        with self._searching(name, request) as (view, threads):
-            entry, trace = self._searched(view, request), Trace()
-            hits = search.search(view, entry, request, threads, trace)
-        self._warm(name, entry, trace)
-        return hits
+        return self._found(name, request, search.search)
 
     def search_arrays(self, name: str, request: SearchRequest) -> BatchHits:
-        with self._searching(name, request) as (view, threads):
-            entry, trace = self._searched(view, request), Trace()
-            hits = search.search_arrays(view, entry, request, threads, trace)
-        self._warm(name, entry, trace)
-        return hits
+        return self._found(name, request, search.search_arrays)
 
-    def _warm(self, name: str, entry: FieldRecord, trace: Trace) -> None:
+    def _found(self, name: str, request: SearchRequest, find: _Search[T]) -> T:
+        if not request.include:  # all it needs may be in memory
+            with suppress(Moved):
+                return self._found_in(name, request, find, Session.looking)
+        return self._found_in(name, request, find, Session.reading)
+
+    def _found_in(
+        self,
+        name: str,
+        request: SearchRequest,
+        find: _Search[T],
+        hold: Callable[[Session], AbstractContextManager[None]],
+    ) -> T:
+        with self._searching(name, request, hold) as (view, threads):
+            entry, trace = self._searched(view, request), Trace()
+            found = find(view, entry, request, threads, trace)
         if trace.cold and not self._pool.in_transaction:
             self._warmer.wake(name, entry.name)
+        return found
 
     def _load_block(self, name: str, field: str) -> bool:
-        """Take one more block of vectors into memory; return whether there is room for more of them."""
+        """Take one more block of vectors into memory, or all ids at last; return whether there is room for more."""
         with self._view(name) as view:
             entry = view.record.field_named(field)
             spec = None if entry is None else read.spec_of(entry)
@@ -252,7 +267,11 @@ class EmbeddedBackend:
                 return False
             slot_map = view.slots(entry)
             held = resident.resident(view, entry, spec, slot_map, at_once=1)
-            return held.length < resident.most_resident(view, entry, spec, slot_map)
+            if held.length < resident.most_resident(view, entry, spec, slot_map):
+                return True
+            if held.length >= len(slot_map) and idmap.is_wanted(view):
+                idmap.hold(view)
+            return False
 
     def sample(self, name: str, field: str, n: int) -> tuple[list[Id], NDArray[np.generic]]:
         with self._view(name) as view:
@@ -266,7 +285,7 @@ class EmbeddedBackend:
         return entry
 
     def explain(self, name: str, request: SearchRequest) -> Explanation:
-        with self._searching(name, request) as (view, threads):
+        with self._searching(name, request, Session.reading) as (view, threads):
             entry, trace = field_of(view.record, request.using), Trace()
             hits = search.search(view, entry, request, threads, trace)
             return Explanation(

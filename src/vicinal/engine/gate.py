@@ -75,7 +75,7 @@ class Gate:
 
     def _step_back(self) -> None:
         """Let those who have waited long come first."""
-        for _ in range(_MOST_STEPS):
+        for _ in range(_MOST_STEPS if self._waiting else 0):
             if time.monotonic() - min(list(self._waiting), default=math.inf) < _PATIENCE_SECONDS:
                 return
             time.sleep(_STEP_BACK_SECONDS)

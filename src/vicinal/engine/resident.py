@@ -236,8 +236,10 @@ def blocks_from(  # noqa: PLR0913, PLR0917 - what a scan reads is all of these
             yield Block(low, block.vectors.view[low - first :], norms, part, codes)
         first = end
     first = max(start, first)
+    if first >= len(slot_map):
+        return
     step = max(1, _STREAM_BYTES // spec.row_bytes)
-    buffer = np.zeros((max(0, min(step, len(slot_map) - first)), spec.width), spec.storage_dtype)
+    buffer = np.zeros((min(step, len(slot_map) - first), spec.width), spec.storage_dtype)
     with Reader(view.session, entry.id, spec) as reader:
         for at in range(first, len(slot_map), step):
             end = min(at + step, len(slot_map))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from vicinal.engine import planner, resident
+from vicinal.engine import idmap, planner, resident
 from vicinal.engine.codes.calibration import recall_of
 from vicinal.engine.codes.held import Coded, Unusable, coded
 from vicinal.engine.codes.search import CodeSearch
@@ -46,7 +46,7 @@ class Trace:
     recall: float | None = 1.0
     streamed: bool = False
     cold: bool = False
-    """Whether candidates came from the file that memory has room for."""
+    """Whether vectors or ids came from the file that memory has room for."""
     notes: list[str] = field(default_factory=list)
     _clock: Callable[[], float] = time.perf_counter
     _last: float = field(default_factory=time.perf_counter)
@@ -67,7 +67,7 @@ def search(view: View, entry: FieldRecord, request: SearchRequest, threads: int,
     for numbers, distances in found:
         scored = scores(distances, spec.metric).astype(np.float32) if spec else distances
         if not request.include:
-            ids = rows.ids_of(view.session, view.record.id, numbers)
+            ids = idmap.ids_of(view, numbers)
             answers.append(Hits(ids=ids, scores=scored, distances=distances))
             continue
         stored = rows.by_numbers(view.session, view.record.id, numbers, n_fields)
@@ -82,6 +82,7 @@ def search(view: View, entry: FieldRecord, request: SearchRequest, threads: int,
                 distances=distances,
             )
         )
+    _note_missing_ids(view, entry, trace)
     trace.stage("fetch")
     return answers
 
@@ -94,13 +95,20 @@ def search_arrays(view: View, entry: FieldRecord, request: SearchRequest, thread
     ids = np.full(shape, None, np.object_) if view.record.id_type == "str" else np.full(shape, -1, np.int64)
     distances = np.full(shape, np.inf, np.float32)
     every = np.concatenate([numbers for numbers, _ in found]) if found else np.empty(0, np.int64)
-    listed = iter(rows.ids_of(view.session, view.record.id, every))
+    listed = iter(idmap.ids_of(view, every))
     for at, (numbers, nearest) in enumerate(found):
         ids[at, : len(numbers)] = list(islice(listed, len(numbers)))
         distances[at, : len(numbers)] = nearest
+    _note_missing_ids(view, entry, trace)
     trace.stage("fetch")
     scored = scores(distances, spec.metric).astype(np.float32) if spec else -distances
     return BatchHits(ids, distances, scored)
+
+
+def _note_missing_ids(view: View, entry: FieldRecord, trace: Trace) -> None:
+    """Ids follow when all vectors are in memory."""
+    if not trace.cold and idmap.is_wanted(view):
+        trace.cold = resident.held_length(view, entry) >= len(view.slots(entry))
 
 
 def _nearest(view: View, entry: FieldRecord, request: SearchRequest, threads: int, trace: Trace) -> list[Nearest]:
@@ -198,7 +206,7 @@ def _ordered(view: View, numbers: NDArray[np.int64], distances: NDArray[np.float
     """Order ties by id, and cut to k."""
     if not (distances[1:] == distances[:-1]).any():
         return numbers[:k], distances[:k]
-    order = _tie_order(distances, rows.ids_of(view.session, view.record.id, numbers))[:k]
+    order = _tie_order(distances, idmap.ids_of(view, numbers))[:k]
     return numbers[order], distances[order]
 
 

@@ -76,7 +76,7 @@ def find(session: Session, name: str) -> CollectionRecord | None:
     """Return the collection of that name, or None. Cost: one indexed query."""
     if not session.has_schema():
         return None
-    stamp = session.connection.execute("select stamp from vicinal_collection where name = ?", (name,)).get
+    stamp = session.glance("select stamp from vicinal_collection where name = ?", (name,))
     known = session.records.get(name)
     if isinstance(known, CollectionRecord) and known.stamp == stamp:  # equal stamps mean equal content
         return known

@@ -58,6 +58,10 @@ _PRAGMAS: Final = frozenset(
 """Pragmas that user SQL may give a value to; all can be read."""
 
 
+class Moved(Exception):
+    """Others committed between a glance and the snapshot that it shall be part of: begin again."""
+
+
 class Session:
     """One SQLite connection as vicinal uses it.
 
@@ -69,7 +73,7 @@ class Session:
     """
 
     def __init__(self, connection: apsw.Connection, *, path: str, read_only: bool) -> None:
-        self.connection = connection
+        self._connection = connection
         self.path = path
         self.read_only = read_only
         self.lock = threading.RLock()
@@ -81,6 +85,14 @@ class Session:
         self._has_schema = False
         self._user_sql = False
         self._savepoints = 0
+        self._glances: list[tuple[str, Parameters, object]] | None = None
+
+    @property
+    def connection(self) -> apsw.Connection:
+        """The connection; inside `looking`, to ask for it begins the snapshot."""
+        if self._glances is not None:
+            self._begin(self._glances)
+        return self._connection
 
     def has_schema(self) -> bool:
         """Return whether the file holds vicinal's tables, as this snapshot sees it."""
@@ -94,7 +106,7 @@ class Session:
     @property
     def writing_now(self) -> bool:
         """Whether uncommitted changes of this connection may be visible to it."""
-        return bool(self.connection.txn_state("main") == apsw.SQLITE_TXN_WRITE)
+        return bool(self._connection.txn_state("main") == apsw.SQLITE_TXN_WRITE)
 
     @contextmanager
     def reading(self) -> Iterator[None]:
@@ -105,17 +117,48 @@ class Session:
                 return
             # Inside the try: Ctrl-C may arrive just when BEGIN has succeeded.
             try:
-                self.connection.execute("begin")
+                self._connection.execute("begin")
                 yield
             finally:
                 self._roll_back()
+
+    @contextmanager
+    def looking(self) -> Iterator[None]:
+        """Hold a snapshot like `reading`, which begins when something is read from it.
+
+        What `glance` returns before is part of it: Moved is raised where it is not so any more. A search that
+        finds all else in memory so reads from the file once.
+        """
+        with self.lock, translating(self.path):
+            if self._connection.in_transaction:
+                yield
+                return
+            try:
+                self._glances = []
+                yield
+            finally:
+                self._glances = None
+                self._roll_back()
+
+    def glance(self, sql: str, parameters: Parameters) -> apsw.SQLiteValue:
+        """Return the first value of the first row, None without rows; inside `looking` it begins no snapshot."""
+        found: apsw.SQLiteValue = self._connection.execute(sql, parameters).get
+        if self._glances is not None:
+            self._glances.append((sql, parameters, found))
+        return found
+
+    def _begin(self, glances: list[tuple[str, Parameters, object]]) -> None:
+        self._glances = None
+        self._connection.execute("begin")
+        if any(self._connection.execute(sql, parameters).get != seen for sql, parameters, seen in glances):
+            raise Moved
 
     @contextmanager
     def holding(self) -> Iterator[None]:
         """Hold one snapshot for the block, which may be entered, used and left by different threads."""
         try:
             with self.lock, translating(self.path):
-                self.connection.execute("begin")
+                self._connection.execute("begin")
             yield
         finally:
             with self.lock:
@@ -136,11 +179,11 @@ class Session:
                     yield
                 return
             try:
-                self.connection.execute("begin immediate")
+                self._connection.execute("begin immediate")
                 yield
                 self._check_process()
                 self._check_open()
-                self.connection.execute("commit")
+                self._connection.execute("commit")
             except BaseException:
                 self._roll_back()
                 raise
@@ -157,12 +200,12 @@ class Session:
             return
         try:
             with self.lock, translating(self.path):
-                self.connection.execute("begin immediate")
+                self._connection.execute("begin immediate")
             yield
             self._check_process()
             with self.lock, translating(self.path):
                 self._check_open()
-                self.connection.execute("commit")
+                self._connection.execute("commit")
         except BaseException:
             if os.getpid() == self._pid:
                 with self.lock, translating(self.path):
@@ -177,19 +220,19 @@ class Session:
         opened = False
         try:
             with self.lock:
-                self.connection.execute(f"savepoint {name}")
+                self._connection.execute(f"savepoint {name}")
             opened = True
             yield
             self._check_process()
             with self.lock:
                 self._check_open()
-                self.connection.execute(f"release {name}")
+                self._connection.execute(f"release {name}")
         except BaseException:
             # Some failures (disk full, I/O error) end the whole transaction by themselves.
             if opened and self._roll_back_possible():
                 with self.lock, suppress(apsw.SQLError):  # released already: Ctrl-C came just then
-                    self.connection.execute(f"rollback to {name}")
-                    self.connection.execute(f"release {name}")
+                    self._connection.execute(f"rollback to {name}")
+                    self._connection.execute(f"release {name}")
             raise
         finally:
             self._savepoints -= 1
@@ -202,7 +245,7 @@ class Session:
 
     def _check_open(self) -> None:
         """Refuse to go on after SQL (`or rollback`, `raise(rollback)`) has undone the whole transaction."""
-        if not self.connection.in_transaction:
+        if not self._connection.in_transaction:
             raise Closed(ROLLED_BACK)
 
     def abandon(self) -> None:
@@ -214,11 +257,11 @@ class Session:
             self.stamps.clear()
 
     def _roll_back_possible(self) -> bool:
-        return os.getpid() == self._pid and self.connection.in_transaction
+        return os.getpid() == self._pid and self._connection.in_transaction
 
     def _roll_back(self) -> None:
         if self._roll_back_possible():
-            self.connection.execute("rollback")
+            self._connection.execute("rollback")
 
     def run(self, sql: str, parameters: Parameters = None) -> list[tuple[apsw.SQLiteValue, ...]]:
         """Run one of vicinal's own statements to its end and return its rows."""
@@ -236,23 +279,23 @@ class Session:
             raise InvalidInput(message)
         with self.lock, translating(self.path):
             denied: list[str] = []
-            self.connection.authorizer = _Authorizer(denied, in_transaction=in_transaction)
+            self._connection.authorizer = _Authorizer(denied, in_transaction=in_transaction)
             try:
-                found: list[tuple[object, ...]] = list(self.connection.execute(sql, _bindable(parameters)))
+                found: list[tuple[object, ...]] = list(self._connection.execute(sql, _bindable(parameters)))
             except apsw.AuthError as error:
                 raise InvalidInput(denied[0] if denied else str(error)) from error
             except TypeError as error:
                 message = f"parameters are a list or a dict of None, int, float, str and bytes: {error}"
                 raise InvalidInput(message) from error
             else:
-                if self.connection.in_transaction and not in_transaction:
+                if self._connection.in_transaction and not in_transaction:
                     message = (
                         "this SQL leaves a transaction open, which other threads would write into: use db.transaction()"
                     )
                     raise InvalidInput(message)
                 return found
             finally:
-                self.connection.authorizer = None
+                self._connection.authorizer = None
                 if not in_transaction:
                     self._roll_back()
 
@@ -266,7 +309,7 @@ class Session:
         """Close the connection; an open transaction is rolled back."""
         with self.lock:
             self.forget()
-            self.connection.close(True)
+            self._connection.close(True)
             self.closed = True
 
 
