@@ -115,7 +115,8 @@ def structured(view: View, entry: FieldRecord, spec: VectorSpec, slot_map: SlotM
 
     def placed_anew(old: Structured) -> Structured | Unusable:
         try:
-            return replace(old, placed=_placed(view, entry, spec, slot_map, old.row_slots, old.covered))
+            placed = _followed(old, slot_map) or _placed(view, entry, spec, slot_map, old.row_slots, old.covered)
+            return replace(old, placed=placed)
         except Corrupted as error:
             return Unusable(identity, str(error))
 
@@ -160,6 +161,30 @@ def _slots_in(slots: NDArray[Any] | None, covered: int) -> NDArray[np.int64]:
         message = "the slots of an index are not in order"
         raise Corrupted(message)
     return slots
+
+
+def _followed(old: Structured, slot_map: SlotMap) -> Placed | None:
+    """Return the places of the same rows where some died and others came behind; None where more has changed."""
+    placed, alive = old.placed, slot_map.live
+    if placed.present is not None or not old.fits(slot_map):
+        return None
+    changed = np.flatnonzero(placed.alive[: placed.length] != alive[: placed.length])
+    if not len(changed):
+        return replace(placed, slots=slot_map.slots, alive=alive)
+    if alive[changed].any():
+        return None
+    at = np.minimum(placed.positions.searchsorted(changed), len(placed.positions) - 1)
+    live = np.ones(len(placed.positions), np.bool_) if placed.live is None else placed.live.copy()
+    live[at[placed.positions[at] == changed]] = False
+    left = alive[placed.loose]
+    return replace(
+        placed,
+        slots=slot_map.slots,
+        alive=alive,
+        live=live,
+        loose=placed.loose[left],
+        loose_vectors=placed.loose_vectors[left],
+    )
 
 
 def _placed(
