@@ -189,8 +189,8 @@ class Backend(Protocol):
         """Check everything; with `repair`, rebuild what is derived."""
         ...
 
-    def compact(self, progress: Callable[[int, int], None] | None) -> dict[str, int]:
-        """Do all maintenance now; return bytes before and after."""
+    def compact(self, progress: Callable[[int, int], None] | None, *, beside_codes: bool) -> dict[str, int]:
+        """Do all maintenance now, with `beside_codes` also what takes minutes; return bytes before and after."""
         ...
 
     def stats(self) -> dict[str, object]:

@@ -27,7 +27,11 @@ class Kind:
 
 
 KINDS: Final[Mapping[str, Kind]] = {
-    AUTO: Kind("an exact scan of few rows, a scan of codes from 16,384 rows on", {}, ("depth",)),
+    AUTO: Kind(
+        "an exact scan of few rows, a scan of codes from 16,384 rows on, a graph beside it from 250,000 on",
+        {},
+        ("depth",),
+    ),
     "flat": Kind("always exact, without codes"),
     "scan": Kind("a scan of codes of one or two bits per dimension", {"bits": (1, 2)}, ("depth",)),
     "hnsw": Kind("a graph of neighbours", {"M": (2, 256), "ef_construction": (1, 4096)}, ("ef", "depth")),

@@ -10,7 +10,7 @@ from .harness import FULL, Worker
 
 SCRIPT = Path(__file__).with_name("structures_worker.py")
 START = "import runpy, sys; sys.argv.pop(0); runpy.run_path(sys.argv[0], run_name='__main__')"
-KINDS = ("hnsw", "ivf", "scann")
+KINDS = ("hnsw", "ivf", "scann", "beside")
 
 
 def child(verb: str, *arguments: object) -> Worker:

@@ -20,6 +20,7 @@ from vicinal.engine.parts import Parts
 from vicinal.engine.records import blank_record, field_of, info_of, not_found
 from vicinal.engine.resident import Resident
 from vicinal.engine.search import Trace
+from vicinal.engine.structures import beside
 from vicinal.engine.structures.builder import Builder
 from vicinal.engine.structures.held import Structured
 from vicinal.engine.upkeep import Upkeep
@@ -259,7 +260,7 @@ class EmbeddedBackend:
         return found
 
     def _load_block(self, name: str, field: str) -> bool:
-        """Take one more block of vectors into memory, or all ids at last; return whether there is room for more."""
+        """Take one more block of vectors into memory, at last ids and a graph; return whether there may be more."""
         with self._view(name) as view:
             entry = view.record.field_named(field)
             spec = None if entry is None else read.spec_of(entry)
@@ -271,6 +272,8 @@ class EmbeddedBackend:
                 return True
             if held.length >= len(slot_map) and idmap.is_wanted(view):
                 idmap.hold(view)
+            if beside.is_wanted(view, entry):
+                beside.hold(view, entry, spec, slot_map)
             return False
 
     def sample(self, name: str, field: str, n: int) -> tuple[list[Id], NDArray[np.generic]]:
@@ -350,8 +353,8 @@ class EmbeddedBackend:
         with self._writing() as session:
             return verify.repair(session, progress)
 
-    def compact(self, progress: Callable[[int, int], None] | None) -> dict[str, int]:
-        return maintenance.compact(self._pool, self._upkeep, self._now, progress)
+    def compact(self, progress: Callable[[int, int], None] | None, *, beside_codes: bool) -> dict[str, int]:
+        return maintenance.compact(self._pool, self._upkeep, self._now, progress, beside_codes=beside_codes)
 
     def stats(self) -> dict[str, object]:
         with self._pool.reader() as session, session.reading():

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from vicinal.storage.catalog import CollectionRecord, FieldRecord
     from vicinal.storage.session import Session
 
+_USUAL: Final = IndexChoice()
 _INDEX: Final = "index"
 """Where a collection's record keeps the choices of its fields."""
 
@@ -36,7 +37,7 @@ def save(session: Session, record: CollectionRecord, entry: FieldRecord) -> None
 def choice_of(record: CollectionRecord, entry: FieldRecord) -> IndexChoice:
     """Return the kind of index chosen for a field."""
     chosen = record.extra.get(_INDEX)
-    return IndexChoice.stored(chosen.get(entry.name)) if isinstance(chosen, Mapping) else IndexChoice()
+    return IndexChoice.stored(chosen.get(entry.name)) if isinstance(chosen, Mapping) else _USUAL
 
 
 def with_choice(record: CollectionRecord, entry: FieldRecord, choice: IndexChoice) -> CollectionRecord:

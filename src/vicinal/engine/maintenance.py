@@ -151,13 +151,21 @@ def give_back(session: Session) -> bool:
 
 
 def compact(
-    pool: Pool, upkeep: Upkeep, now: Callable[[], int], progress: Callable[[int, int], None] | None
+    pool: Pool,
+    upkeep: Upkeep,
+    now: Callable[[], int],
+    progress: Callable[[int, int], None] | None,
+    *,
+    beside_codes: bool,
 ) -> dict[str, int]:
-    """Run all steps there are, and empty the write-ahead log; return bytes before and after."""
+    """Run all steps there are, and empty the write-ahead log; return bytes before and after.
+
+    beside_codes: also build graphs that nobody chose, which takes minutes.
+    """
     with pool.writer() as session:
         before = _file_bytes(session)
     done = 0
-    while step(pool, now) or upkeep.tend(resting=False):
+    while step(pool, now) or upkeep.tend(resting=False, beside_codes=beside_codes):
         done += 1
         if progress is not None:
             progress(done, 0)

@@ -6,6 +6,7 @@ matter. Every way returns min(k, passing) rows; all but the code scan are exact.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
@@ -44,8 +45,10 @@ class Situation:
     in_memory: bool
     chosen: Way | None = None
     """The way that goes with the kind chosen by hand: taken wherever it can serve the request."""
-    offered_ms: float | None = None
-    """What the chosen graph or lists are expected to cost, without a filter; None where they cannot serve."""
+    offered: Way | None = None
+    """The graph or the lists that can serve, chosen by hand or not."""
+    offered_ms: float = math.inf
+    """What these are expected to cost, without a filter."""
     depth: int | None = None
     """Candidates of the code scan, where the caller says how many."""
 
@@ -89,8 +92,8 @@ def _chosen(situation: Situation, spec: VectorSpec, known: _Known | None) -> Pla
         )
         if depth < situation.passing:
             costs["code scan"] = _codes(situation, known.code_bytes, depth)
-    if situation.chosen is not None and situation.offered_ms is not None:
-        costs[situation.chosen] = situation.offered_ms * (situation.rows / max(1, situation.passing))
+    if situation.offered is not None:
+        costs[situation.offered] = situation.offered_ms * (situation.rows / max(1, situation.passing))
     able = [each for each in costs if each in (situation.chosen, "exact over the few that pass")]
     way = min(able if situation.chosen in costs else costs, key=lambda each: costs[each])
     rejected: dict[str, float] = {each: cost for each, cost in costs.items() if each != way}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TYPE_CHECKING, cast
 
@@ -12,12 +13,14 @@ import numpy as np
 from vicinal.engine import idmap, planner, resident
 from vicinal.engine.codes.calibration import recall_of
 from vicinal.engine.codes.held import Coded, Unusable, coded
-from vicinal.engine.codes.search import CodeSearch
+from vicinal.engine.codes.search import CodeSearch, is_far
 from vicinal.engine.fields import choice_of
 from vicinal.engine.read import expiries_of, metadata_of, spec_of, vectors_of
+from vicinal.engine.structures import beside
 from vicinal.engine.structures.search import WAYS, IndexSearch, explicit_depth, offered
 from vicinal.engine.target import Field, Nearest
 from vicinal.index import rerank, search_flat
+from vicinal.indexing import AUTO
 from vicinal.results import BatchHits, Hits
 from vicinal.storage import rows
 from vicinal.vectors import scores
@@ -46,7 +49,7 @@ class Trace:
     recall: float | None = 1.0
     streamed: bool = False
     cold: bool = False
-    """Whether vectors or ids came from the file that memory has room for."""
+    """Whether something is not in memory that there is room for."""
     notes: list[str] = field(default_factory=list)
     _clock: Callable[[], float] = time.perf_counter
     _last: float = field(default_factory=time.perf_counter)
@@ -82,7 +85,7 @@ def search(view: View, entry: FieldRecord, request: SearchRequest, threads: int,
                 distances=distances,
             )
         )
-    _note_missing_ids(view, entry, trace)
+    _note_what_is_missing(view, entry, trace)
     trace.stage("fetch")
     return answers
 
@@ -99,16 +102,17 @@ def search_arrays(view: View, entry: FieldRecord, request: SearchRequest, thread
     for at, (numbers, nearest) in enumerate(found):
         ids[at, : len(numbers)] = list(islice(listed, len(numbers)))
         distances[at, : len(numbers)] = nearest
-    _note_missing_ids(view, entry, trace)
+    _note_what_is_missing(view, entry, trace)
     trace.stage("fetch")
     scored = scores(distances, spec.metric).astype(np.float32) if spec else -distances
     return BatchHits(ids, distances, scored)
 
 
-def _note_missing_ids(view: View, entry: FieldRecord, trace: Trace) -> None:
-    """Ids follow when all vectors are in memory."""
+def _note_what_is_missing(view: View, entry: FieldRecord, trace: Trace) -> None:
+    """Ids follow when all vectors are in memory, and then a graph beside the codes."""
     if not trace.cold and idmap.is_wanted(view):
         trace.cold = resident.held_length(view, entry) >= len(view.slots(entry))
+    trace.cold = trace.cold or beside.is_wanted(view, entry)
 
 
 def _nearest(view: View, entry: FieldRecord, request: SearchRequest, threads: int, trace: Trace) -> list[Nearest]:
@@ -137,7 +141,7 @@ def _planned(field: Field, request: SearchRequest, queries: NDArray[np.generic],
     """Return positions and distances by the cheapest way that meets the request."""
     offer = offered(field, request, trace.notes)
     kind = choice_of(field.view.record, field.entry).kind
-    coding = offer is None and not request.exact and kind != "flat"
+    coding = (offer is None or kind == AUTO) and not request.exact and kind != "flat"
     found = coded(field.view, field.entry, field.spec, field.slot_map) if coding else None
     if isinstance(found, Unusable):
         trace.notes.append(f"codes cannot be used and will be made anew: {found.reason}")
@@ -152,21 +156,43 @@ def _planned(field: Field, request: SearchRequest, queries: NDArray[np.generic],
         exact=request.exact,
         in_memory=resident.held_length(field.view, field.entry) >= len(field.slot_map),
         chosen=WAYS.get(kind),
-        offered_ms=None if offer is None else offer.effort.expected_ms,
+        offered=None if offer is None else WAYS[offer.structure.kind],
+        offered_ms=math.inf if offer is None else offer.effort.expected_ms,
         depth=explicit_depth(request),
     )
     plan = planner.choose(situation, field.spec, found)
+    if offer is None or plan.way != situation.offered:
+        return _without_index(field, found, request, queries, plan, trace)
+    trace.plan, trace.rejected, trace.recall = offer.plan, plan.rejected, offer.effort.recall
+    inside = IndexSearch(field, offer, request.recall)
+    trace.cold = inside.fetch.cold
+    indexed, trace.candidates = inside.several(queries, request.k)
+    if kind == AUTO and found is not None:
+        limit = offer.structure.calibration.far
+        far = np.flatnonzero([is_far(nearest, limit) for nearest in indexed])
+        if len(far):
+            plan = planner.choose(replace(situation, offered=None), field.spec, found)
+            again = _without_index(field, found, request, queries[far], plan, trace)
+            trace.notes.append(f"the graph was left for {len(far)} of {len(queries)}, unusually far from all rows")
+            for at, nearest in zip(far.tolist(), again, strict=True):
+                indexed[at] = nearest
+    return indexed
+
+
+def _without_index(
+    field: Field,
+    found: Coded | None,
+    request: SearchRequest,
+    queries: NDArray[np.generic],
+    plan: planner.Plan,
+    trace: Trace,
+) -> list[Nearest]:
+    """Return positions and distances by comparing all rows: exactly, by their codes, or those that pass."""
     trace.plan, trace.rejected = plan.way, plan.rejected
     if plan.way == "exact over the few that pass" and field.mask is not None:
         fetch = resident.Fetcher(field.view, field.entry, field.spec, field.slot_map)
         trace.cold = fetch.cold
         return [rerank(queries[0], np.flatnonzero(field.mask), fetch, field.spec, request.k)]
-    if offer is not None and plan.way == offer.structure.kind:
-        trace.plan, trace.recall = offer.plan, offer.effort.recall
-        inside = IndexSearch(field, offer, request.recall)
-        trace.cold = inside.fetch.cold
-        indexed, trace.candidates = inside.several(queries, request.k)
-        return indexed
     if plan.way == "code scan" and found is not None:
         answers = _by_codes(field, found, request, queries, plan.depth, trace)
         left = np.flatnonzero([answer is None for answer in answers])

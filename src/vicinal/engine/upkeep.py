@@ -16,13 +16,13 @@ class Upkeep:
         self._coder = coder
         self._builder = builder
 
-    def tend(self, *, resting: bool) -> bool:
+    def tend(self, *, resting: bool, beside_codes: bool) -> bool:
         """Do one step, the building of a whole index included; return whether there may be more.
 
-        resting: while building, leave the processor to others for as long as it works. Raises Locked where
-        another process writes.
+        resting: while building, leave the processor to others for as long as it works. beside_codes: also build
+        graphs that nobody chose, which takes minutes. Raises Locked where another process writes.
         """
-        return self._coder.tend(waiting=not resting) or self._builder.tend(resting=resting)
+        return self._coder.tend(waiting=not resting) or self._builder.tend(resting=resting, beside_codes=beside_codes)
 
     def stop(self) -> None:
         """Give up the index being built, and build none any more."""

@@ -196,14 +196,27 @@ class Graph:
         not noticed: they make a poor graph, not a dangerous one. Cost at 256 dimensions: 2 us per
         row.
         """
-        space = cls._space_of(arrays, spec)
-        space.check(vectors)
-        bounds = cls._bounds_of(arrays, spec)
-        links = Links.from_arrays(arrays, len(vectors))
+        cls._space_of(arrays, spec).check(vectors)
+        return cls.from_rows(arrays, len(vectors), lambda part: vectors[part], spec, first=first)
+
+    @classmethod
+    def from_rows(
+        cls,
+        arrays: Mapping[str, NDArray[Any]],
+        n: int,
+        rows_at: Callable[[slice], NDArray[Any]],
+        spec: VectorSpec,
+        *,
+        first: int = 0,
+    ) -> Graph:
+        """Return what `from_arrays` does, of n vectors that `rows_at` returns portion by portion."""
+        space, bounds = cls._space_of(arrays, spec), cls._bounds_of(arrays, spec)
+        links = Links.from_arrays(arrays, n)
         coder = ByteCoder(*bounds, l2=space.l2)
-        codes = np.empty((len(vectors), coder.width), np.uint8)
-        for start in range(0, len(vectors), space.step):
-            codes[start : start + space.step] = coder.encode(space.rows(vectors[start : start + space.step]))
+        codes = np.empty((n, coder.width), np.uint8)
+        for start in range(0, n, space.step):
+            part = slice(start, min(n, start + space.step))
+            codes[part] = coder.encode(space.rows(rows_at(part)))
         return cls(space, bounds, links, codes, first)
 
     @classmethod

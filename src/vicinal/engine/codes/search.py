@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -38,6 +39,7 @@ class CodeSearch:
         self.coded = coded
         self.fetch = Fetcher(field.view, field.entry, field.spec, field.slot_map)
         self._rest = Rest(field, coded.length, self.fetch)
+        self._far = math.inf if coded.calibration is None else coded.calibration.far
 
     def one(self, query: NDArray[Any], k: int, depth: int) -> tuple[Nearest, int] | None:
         """Return the nearest to one query, and how many candidates were compared.
@@ -53,7 +55,7 @@ class CodeSearch:
         rest = self._rest.nearest(query[None], k)[0]
         positions = np.concatenate([likely, rest]) if len(rest) else likely
         answer = self.fetch.nearest(query, positions, k)
-        if self._is_far(answer):
+        if is_far(answer, self._far):
             return self._checked(query, k, depth, found)
         return answer, len(positions)
 
@@ -87,10 +89,6 @@ class CodeSearch:
             vectors = np.concatenate([vectors, self.fetch(rest)])
         return rerank(query, positions, lambda _: vectors, self.field.spec, k), len(positions)
 
-    def _is_far(self, answer: Nearest) -> bool:
-        known, distances = self.coded.calibration, answer[1]
-        return known is not None and bool(len(distances)) and float(distances[:K_FAR][-1]) > known.far
-
     def _trusts(
         self, query: NDArray[Any], vectors: NDArray[Any], values: NDArray[np.float32], k: int, depth: int
     ) -> bool:
@@ -116,7 +114,13 @@ class CodeSearch:
         threads = self.field.threads if self.fetch.complete else 1  # the file is read in this thread alone
         answers: list[Nearest | None] = list(in_threads(answer, range(len(queries)), threads))
         for number, nearest in enumerate(answers):
-            if nearest is not None and self._is_far(nearest):
+            if nearest is not None and is_far(nearest, self._far):
                 checked = self._checked(queries[number], k, depth)
                 answers[number] = None if checked is None else checked[0]
         return answers, positions.shape[1]
+
+
+def is_far(answer: Nearest, far: float) -> bool:
+    """Return whether the tenth nearest of an answer, or the last, is farther away than `far`."""
+    distances = answer[1]
+    return bool(len(distances)) and float(distances[:K_FAR][-1]) > far

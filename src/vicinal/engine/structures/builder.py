@@ -12,12 +12,13 @@ from vicinal.engine import fields
 from vicinal.engine.lease import Lease
 from vicinal.engine.read import spec_of
 from vicinal.engine.signal import Signal
+from vicinal.engine.structures import beside
 from vicinal.engine.structures.building import Building, Pace
 from vicinal.engine.structures.held import Structured, Unusable, key_of, structured
 from vicinal.engine.view import View
 from vicinal.errors import Corrupted, InvalidInput, Locked, NotFound, Unsupported
 from vicinal.index import Graph
-from vicinal.indexing import STRUCTURED
+from vicinal.indexing import AUTO, STRUCTURED
 from vicinal.storage import catalog, codes, structures
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ MIN_ROWS: Final = 1000
 """Of fewer rows graphs and lists are not built; an exact scan of them takes a tenth of a millisecond."""
 _STALE: Final = 0.2
 """Built anew where so large a share of the rows came or went since."""
+_STALE_BESIDE: Final = 0.5
+"""The same for a graph beside codes, which search what came since."""
 _CODED_AT_ONCE: Final = 65_536
 _POLL_SECONDS: Final = 0.05
 
@@ -92,14 +95,15 @@ class Builder:
             "bytes": nbytes,
         }
 
-    def tend(self, *, resting: bool) -> bool:
+    def tend(self, *, resting: bool, beside_codes: bool) -> bool:
         """Build what is missing, damaged or out of date, or remove what a killed build left; whether there was any.
 
-        resting: leave the processor to others for as long as it works. Raises Locked where another process writes.
+        resting: leave the processor to others for as long as it works. beside_codes: also graphs that nobody chose.
+        Raises Locked where another process writes.
         """
         if self._pool.in_transaction or self._pool.target.read_only:
             return False
-        due, strays = self._due()
+        due, strays = self._due(beside_codes=beside_codes)
         if due is not None:
             return self._built(*due, wait=0.0, resting=resting) is not None
         if strays:
@@ -142,19 +146,20 @@ class Builder:
             with building.writing() as session:
                 structures.drop_strays(session)
             base = building.base(name, field, self._now())
-            if base is None or base.choice.kind not in STRUCTURED or base.rows < MIN_ROWS:
+            if base is None or base.made.kind not in STRUCTURED or base.rows < MIN_ROWS:
                 return None
             return building.run(base, self._calibrator.asked(base.entry), self._now)
 
-    def _due(self) -> tuple[tuple[str, str] | None, bool]:
+    def _due(self, *, beside_codes: bool) -> tuple[tuple[str, str] | None, bool]:
         """Return the collection and field whose index is to be built, and whether a killed build left something."""
+        kinds = STRUCTURED | {AUTO} if beside_codes else STRUCTURED
         with self._pool.reader() as session, session.reading():
             if not session.has_schema():
                 return None, False
             for name in catalog.names(session):
                 record = catalog.find(session, name)
                 for entry in () if record is None else record.fields:
-                    if record is not None and fields.choice_of(record, entry).kind in STRUCTURED:
+                    if record is not None and fields.choice_of(record, entry).kind in kinds:
                         view = View(session, record, self._parts, self._now())
                         if self._is_due(view, entry):
                             return (name, entry.name), False
@@ -166,18 +171,20 @@ class Builder:
             choice.check_suits(entry.dtype, entry.metric, entry.dim)
         except Unsupported:  # the dimension came after the choice
             return False
-        if spec is None or view.slots(entry).n_live < MIN_ROWS:
+        if spec is None or entry.next_slot < MIN_ROWS or beside.made_for(choice, view, entry, spec) is None:
+            return False
+        if view.slots(entry).n_live < MIN_ROWS:
             return False
         if entry.structure is None:
             return True
         seen = self._parts.peek(view.record, key_of(entry))
-        if isinstance(seen, Unusable) and seen.identity == entry.structure:
+        if isinstance(seen, Unusable) and seen.identity == entry.structure and seen.damaged:
             return True
         try:
             described = structures.described(view.session, entry.id, entry.structure)
         except Corrupted:
             return True
-        return _is_stale(view, entry, described)
+        return _is_stale(view, entry, described, _STALE_BESIDE if choice.kind == AUTO else _STALE)
 
     def _code(self, name: str, field: str, report: Callable[[int, int], None] | None) -> None:
         """Bring codes up to date: all of them, or none where the choice is to have none."""
@@ -217,7 +224,7 @@ class Builder:
             return {"bits": described["bits"]} if "bits" in described else {}
 
 
-def _is_stale(view: View, entry: FieldRecord, described: dict[str, Any]) -> bool:
+def _is_stale(view: View, entry: FieldRecord, described: dict[str, Any], most: float) -> bool:
     """Return whether too many rows came since a structure was built, or went."""
     rows, covered = described.get("rows"), described.get("covered")
     if not isinstance(rows, int) or not isinstance(covered, int):
@@ -225,4 +232,4 @@ def _is_stale(view: View, entry: FieldRecord, described: dict[str, Any]) -> bool
     slot_map = view.slots(entry)
     length = int(np.searchsorted(slot_map.slots.view, min(max(0, covered), 1 << 40)))
     inside = int(np.count_nonzero(slot_map.live[:length]))
-    return max(slot_map.n_live - inside, rows - inside) > _STALE * max(rows, 1)
+    return max(slot_map.n_live - inside, rows - inside) > most * max(rows, 1)

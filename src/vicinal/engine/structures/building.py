@@ -17,6 +17,7 @@ import numpy as np
 
 from vicinal.engine import fields, loading
 from vicinal.engine.read import spec_of
+from vicinal.engine.structures import beside
 from vicinal.engine.structures.effort import assumed
 from vicinal.engine.structures.held import Structured, key_of
 from vicinal.engine.structures.makers import maker, sample_rows
@@ -24,6 +25,7 @@ from vicinal.engine.structures.measuring import K_MOST, gauge
 from vicinal.engine.view import View
 from vicinal.errors import Closed, Locked
 from vicinal.index import Block, Centroids, row_norms, search_flat
+from vicinal.indexing import AUTO
 from vicinal.storage import catalog, structures
 from vicinal.storage.chunks import Reader
 from vicinal.storage.connection import impatient
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from vicinal.engine.lease import Lease
     from vicinal.engine.parts import Parts
     from vicinal.engine.signal import Signal
+    from vicinal.engine.structures.effort import EffortCalibration
     from vicinal.engine.structures.makers import Maker
     from vicinal.indexing import IndexChoice
     from vicinal.storage.catalog import CollectionRecord, FieldRecord
@@ -44,6 +47,8 @@ if TYPE_CHECKING:
     from vicinal.vectors import VectorSpec
 
 _QUERIES: Final = 100
+_MANY, _MANY_QUERIES = 250_000, 200
+"""Of so many rows, so many stand in for queries: to compare them with each query costs little beside the rest."""
 _ROWS_PER_QUERY: Final = 16
 _PORTION_BYTES: Final = 8 << 20
 _STAGED_BYTES: Final = 1 << 20
@@ -60,6 +65,8 @@ class Base:
     entry: FieldRecord
     spec: VectorSpec
     choice: IndexChoice
+    made: IndexChoice
+    """What is built for the choice."""
     rows: int
     queries: NDArray[Any]
     query_slots: NDArray[np.int64]
@@ -117,17 +124,20 @@ class Building:
             if view is None or entry is None or spec is None:
                 return None
             slot_map, choice = view.slots(entry), fields.choice_of(view.record, entry)
+            made = beside.made_for(choice, view, entry, spec)
+            if made is None:
+                return None
             live = slot_map.slots.view[slot_map.live]
             chosen = np.random.default_rng(len(live)).permutation(len(live))
-            n_queries = min(_QUERIES, len(live) // _ROWS_PER_QUERY)
+            n_queries = min(_MANY_QUERIES if len(live) >= _MANY else _QUERIES, len(live) // _ROWS_PER_QUERY)
             query_slots = np.sort(live[chosen[:n_queries]])
-            n_sample = sample_rows(choice, len(live) - n_queries, spec)
+            n_sample = sample_rows(made, len(live) - n_queries, spec)
             with Reader(view.session, entry.id, spec) as reader:
                 queries = reader.at(query_slots)
                 sample = reader.at(np.sort(live[chosen[n_queries : n_queries + n_sample]]))
             seen = self._parts.peek(view.record, key_of(entry))
             centroids = getattr(seen.index, "centroids", None) if isinstance(seen, Structured) else None
-        return Base(view.record, entry, spec, choice, len(live), queries, query_slots, sample, centroids)
+        return Base(view.record, entry, spec, choice, made, len(live), queries, query_slots, sample, centroids)
 
     def run(self, base: Base, asked: NDArray[Any] | None, now: Callable[[], int]) -> dict[str, object] | None:
         """Build, stage and publish; return what was built, None where the field no longer wants it.
@@ -136,7 +146,7 @@ class Building:
         """
         started = time.monotonic()
         self._pace.total = base.rows
-        making = maker(base.choice, base.rows, base.sample, base.spec, base.centroids)
+        making = maker(base.made, base.rows, base.sample, base.spec, base.centroids)
         slots: list[NDArray[np.int64]] = []
         portions = self._portions(base, making, slots, now)
         every = base.queries if asked is None else np.concatenate([base.queries, asked])
@@ -144,13 +154,18 @@ class Building:
         for _ in portions:  # without queries nothing has asked for them
             pass
         structure, arrays = making.finish(self._pace)
-        kind, nlist = base.choice.kind, making.parameters.get("nlist")
+        kind, nlist = base.made.kind, making.parameters.get("nlist")
         n_held = len(base.queries)
         measured = gauge(kind, structure, every[:n_held], truth[:n_held], self._pace)
         real = gauge(kind, structure, every[n_held:], truth[n_held:], self._pace)
         efforts = assumed(kind, len(structure), nlist) if measured is None else measured.harder(real)
-        packed = structures.Packed.of({"slots": np.concatenate([np.empty(0, np.int64), *slots])} | arrays)
+        arrays |= {"slots": np.concatenate([np.empty(0, np.int64), *slots])}
+        pays = base.choice.kind != AUTO or self._pays(base, efforts, now)
+        if base.choice.kind == AUTO:
+            arrays = {name: array for name, array in arrays.items() if pays and name != "codes"}
+        packed = structures.Packed.of(arrays)
         described = {
+            "pays": pays,
             "kind": kind,
             "parameters": making.parameters,
             "rows": len(structure),
@@ -201,6 +216,11 @@ class Building:
             making.add(vectors, self._pace)
             yield Block(done, vectors, row_norms(vectors, base.spec))
             done += len(found)
+
+    def _pays(self, base: Base, efforts: EffortCalibration, now: Callable[[], int]) -> bool:
+        with self._viewing(base.record.name, now()) as view:
+            found = None if view is None else fields.current(view.session, base.record, base.entry)
+            return view is not None and found is not None and beside.pays(view, found[1], base.spec, efforts)
 
     def _stage(self, base: Base, packed: structures.Packed) -> int:
         with self.writing() as session:

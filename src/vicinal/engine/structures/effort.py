@@ -9,13 +9,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 from vicinal.engine.codes.calibration import DEPTHS, K_MEASURED, reaching, share_of
 from vicinal.errors import Corrupted
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 Missed = tuple[tuple[float, float], ...]
 """The missed share and its standard error at each of `DEPTHS`."""
@@ -24,6 +25,7 @@ KNOBS: Final[Mapping[str, str]] = {"hnsw": "ef", "ivf": "nprobe", "scann": "npro
 _CANDIDATE_MS: Final = 2.2e-4
 _CALL_MS: Final = 0.05
 _LEAST_DEPTH: Final = 16
+_BETWEEN: Final = (0.25, 0.5, 0.75, 1.0)
 _EF_MS: Final = 2.5e-3
 _ROW_MS: Final = {"ivf": 2e-4, "scann": 4e-6}
 # Missed at these levels, where nothing was measured: more than most data miss.
@@ -47,18 +49,26 @@ class EffortCalibration:
     """What a graph or lists miss, by level and depth.
 
     levels: ascending. ms: of one search at each, without comparing candidates. missed: for each k measured, one
-    `Missed` per level. queries: how many were asked; 0 where all is assumed.
+    `Missed` per level. queries: how many were asked; 0 where all is assumed. far: the distance beyond which the
+    tenth nearest is farther than it was for nearly all of them.
     """
 
     queries: int
     levels: tuple[int, ...]
     ms: tuple[float, ...]
     missed: Mapping[int, tuple[Missed, ...]]
+    far: float = math.inf
 
     def to_dict(self) -> dict[str, object]:
         """Return plain values."""
         missed = {str(k): [[list(pair) for pair in each] for each in levels] for k, levels in self.missed.items()}
-        return {"queries": self.queries, "levels": list(self.levels), "ms": list(self.ms), "missed": missed}
+        return {
+            "queries": self.queries,
+            "levels": list(self.levels),
+            "ms": list(self.ms),
+            "missed": missed,
+            "far": self.far,
+        }
 
     @classmethod
     def from_dict(cls, found: Mapping[str, Any]) -> EffortCalibration:
@@ -72,18 +82,18 @@ class EffortCalibration:
                 for k, per_level in found["missed"].items()
             }
             ms = tuple(_milliseconds(each) for each in found["ms"])
-            queries = _number(found["queries"], 0, 1 << 31)
+            queries, far = _number(found["queries"], 0, 1 << 31), float(found["far"])
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             message = "the stored efforts of an index are damaged"
             raise Corrupted(message) from error
         whole = bool(levels) and len(ms) == len(levels) and bool(missed) and list(levels) == sorted(set(levels))
-        if not whole or any(len(each) != len(levels) for each in missed.values()):
+        if not whole or math.isnan(far) or any(len(each) != len(levels) for each in missed.values()):
             message = "the stored efforts of an index are incomplete"
             raise Corrupted(message)
         if any(len(depths) != len(DEPTHS) for each in missed.values() for depths in each):
             message = "the stored efforts of an index are incomplete"
             raise Corrupted(message)
-        return cls(queries=queries, levels=levels, ms=ms, missed=missed)
+        return cls(queries=queries, levels=levels, ms=ms, missed=missed, far=far)
 
     def harder(self, other: EffortCalibration | None) -> EffortCalibration:
         """Return the figures of whichever queries miss more; what was not measured is as at the last level that was."""
@@ -98,7 +108,8 @@ class EffortCalibration:
             )
             for k, levels in long.missed.items()
         }
-        return replace(long, queries=long.queries + short.queries, missed=missed)
+        far = max(self.far, other.far)
+        return replace(long, queries=long.queries + short.queries, missed=missed, far=far)
 
     def choose(self, recall: float, k: int) -> Effort | None:
         """Return the cheapest effort for `recall` of the k nearest; None where none that was measured reaches it."""
@@ -109,7 +120,7 @@ class EffortCalibration:
         known = self._known(k)
         more = max(1.0, k / known) ** 0.8
         best: Effort | None = None
-        for level, ms, missed in zip(self.levels, self._costs(), self.missed[known], strict=True):
+        for level, ms, missed in self._finer(known):
             depth = reaching(1.0 - recall, missed)
             if depth is None:
                 continue
@@ -119,6 +130,18 @@ class EffortCalibration:
                 level_now = math.ceil(level * more)
                 best = Effort(level=level_now, depth=wanted, expected_ms=cost, recall=self.recall(level, wanted, k))
         return best
+
+    def _finer(self, k: int) -> Iterator[tuple[int, float, Missed]]:
+        """Yield the levels with their costs and what they miss, and others between: these miss less than the chord."""
+        measured = list(zip(self.levels, self._costs(), self.missed[k], strict=True))
+        yield measured[0]
+        for (low, low_ms, more), (high, high_ms, fewer) in pairwise(measured):
+            for part in _BETWEEN:
+                missed = tuple(
+                    (m0 + part * (m1 - m0), e0 + part * (e1 - e0))
+                    for (m0, e0), (m1, e1) in zip(more, fewer, strict=True)
+                )
+                yield math.ceil(low + part * (high - low)), low_ms + part * (high_ms - low_ms), missed
 
     def given(self, knob: str, explicit: Mapping[str, int], k: int, recall: float) -> Effort:
         """Return the effort of explicit numbers; what is not given is taken from that of `recall`, or is ample."""

@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from vicinal.engine.fields import choice_of
 from vicinal.engine.structures.effort import EffortCalibration
 from vicinal.engine.structures.makers import restored
 from vicinal.errors import Corrupted
-from vicinal.indexing import STRUCTURED
+from vicinal.indexing import AUTO, STRUCTURED
 from vicinal.storage import structures
 from vicinal.storage.chunks import Reader
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from vicinal.engine.growing import Growing
@@ -86,10 +89,15 @@ class Structured:
 
 @dataclass(frozen=True, slots=True)
 class Unusable:
-    """Why the structure of a field cannot be used, though it is there."""
+    """Why the structure of a field is not used, though it is there."""
 
     identity: int
     reason: str
+    damaged: bool = True
+
+
+class _NotLoadedError(Exception):
+    """What stands beside codes is not in memory, and who asks does not load it."""
 
 
 def key_of(entry: FieldRecord) -> tuple[str, int]:
@@ -97,18 +105,28 @@ def key_of(entry: FieldRecord) -> tuple[str, int]:
     return "structure", entry.id
 
 
-def structured(view: View, entry: FieldRecord, spec: VectorSpec, slot_map: SlotMap) -> Structured | Unusable | None:
+def structured(
+    view: View,
+    entry: FieldRecord,
+    spec: VectorSpec,
+    slot_map: SlotMap,
+    vectors_of: Callable[[NDArray[np.int64]], NDArray[Any]] | None = None,
+) -> Structured | Unusable | None:
     """Return the field's graph or lists, loaded on first use; None where there are none.
 
-    Cost of loading: 0.5 s per million rows of 256 dimensions as a graph.
+    What stands beside the codes of `auto` is loaded by who gives `vectors_of`, the vectors of slots; for others
+    there is none until then. Cost of loading: 0.5 s per million rows of 256 dimensions as a graph.
     """
     identity = entry.structure
-    if identity is None:
+    beside = choice_of(view.record, entry).kind == AUTO
+    if identity is None or (beside and vectors_of is None and not _is_held(view, entry)):
         return None
 
     def load() -> Structured | Unusable:
+        if beside and vectors_of is None:
+            raise _NotLoadedError
         try:
-            return _loaded(view, entry, spec, slot_map, identity)
+            return _loaded(view, entry, spec, slot_map, identity, vectors_of if beside else None)
         except Corrupted as error:
             _log.warning("the index of field %r cannot be used and will be made anew: %s", entry.name, error)
             return Unusable(identity, str(error))
@@ -126,14 +144,29 @@ def structured(view: View, entry: FieldRecord, spec: VectorSpec, slot_map: SlotM
         return old if isinstance(old, Unusable) else placed_anew(old)
 
     key = key_of(entry)
-    found = view.parts.get(view.session, view.record, key, load, refresh)
+    try:
+        found = view.parts.get(view.session, view.record, key, load, refresh)
+    except _NotLoadedError:
+        return None
     if isinstance(found, Structured) and not found.fits(slot_map):
         found = placed_anew(found)
         view.parts.replace(view.session, view.record, key, found)
     return found
 
 
-def _loaded(view: View, entry: FieldRecord, spec: VectorSpec, slot_map: SlotMap, identity: int) -> Structured:
+def _is_held(view: View, entry: FieldRecord) -> bool:
+    seen = view.parts.peek(view.record, key_of(entry))
+    return isinstance(seen, (Structured, Unusable)) and seen.identity == entry.structure
+
+
+def _loaded(
+    view: View,
+    entry: FieldRecord,
+    spec: VectorSpec,
+    slot_map: SlotMap,
+    identity: int,
+    vectors_of: Callable[[NDArray[np.int64]], NDArray[Any]] | None,
+) -> Structured:
     described = structures.described(view.session, entry.id, identity)
     kind, covered, parameters = described.get("kind"), described.get("covered"), described.get("parameters")
     known = isinstance(kind, str) and kind in STRUCTURED
@@ -144,7 +177,8 @@ def _loaded(view: View, entry: FieldRecord, spec: VectorSpec, slot_map: SlotMap,
     calibration = EffortCalibration.from_dict(efforts if isinstance(efforts, dict) else {})
     arrays = structures.read(view.session, identity, described.get("arrays"))
     row_slots = _slots_in(arrays.pop("slots", None), covered)
-    index = restored(str(kind), spec, arrays)
+    rows_at = None if vectors_of is None else lambda part: vectors_of(row_slots[part])
+    index = restored(str(kind), spec, arrays, len(row_slots), rows_at)
     if len(index) != len(row_slots):
         message = f"index {identity} has {len(index)} rows and {len(row_slots)} slots"
         raise Corrupted(message)

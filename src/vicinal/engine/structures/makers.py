@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
@@ -11,7 +12,7 @@ from vicinal.index import Centroids, Codebook, CodedLists, Graph, GraphBuilder, 
 from vicinal.index.graph import EF_CONSTRUCTION, M
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 Structure = Graph | Lists | CodedLists
 Arrays = dict[str, "NDArray[Any]"]
+RowsAt = Callable[[slice], "NDArray[Any]"]
 
 _GRAPH_SAMPLE: Final = 4096
 _SAMPLE_PER_LIST: Final = 64
@@ -116,8 +118,15 @@ class _ListsMaker:
         return CodedLists(self._centroids, lists, self._codebook, codes), arrays
 
 
-def restored(kind: str, spec: VectorSpec, arrays: Mapping[str, NDArray[Any]]) -> Structure:
-    """Return the structure that a maker's arrays came from. Raises Corrupted where they cannot be of one."""
+def restored(
+    kind: str, spec: VectorSpec, arrays: Mapping[str, NDArray[Any]], n: int, rows_at: RowsAt | None
+) -> Structure:
+    """Return the structure of n rows that a maker's arrays came from. Raises Corrupted where they cannot be of one.
+
+    rows_at: where given, what returns the vectors of a part of its rows, of which a graph's codes are made again.
+    """
+    if kind == "hnsw" and rows_at is not None:
+        return Graph.from_rows(arrays, n, rows_at, spec)
     if kind == "hnsw":
         return Graph.from_codes(arrays, arrays.get("codes"), spec)  # type: ignore[arg-type]
     centroids = Centroids.from_arrays(spec, arrays)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from vicinal.engine.codes.calibration import DEPTHS, K_MEASURED
+from vicinal.engine.codes.calibration import DEPTHS, K_FAR, K_MEASURED
 from vicinal.engine.codes.measuring import summary
 from vicinal.engine.structures.effort import EffortCalibration, levels_of, lists_ms
 from vicinal.index import CodedLists, Graph, Lists
@@ -29,6 +29,7 @@ K_MOST: Final = max(K_MEASURED)
 _TOLERANCE: Final = 1e-6
 _ENOUGH: Final = 2e-4
 """Where no more is missed, greater levels need not be measured."""
+_NOT_FAR: Final = 0.99
 _SECONDS: Final = 20.0
 _FEWEST: Final = 16
 
@@ -69,6 +70,7 @@ def gauge(
         levels=tuple(measured),
         ms=tuple(ms),
         missed={k: tuple(each) for k, each in missed.items()},
+        far=float(np.quantile([near[min(K_FAR, len(near)) - 1] for _, near in truth], _NOT_FAR)),
     )
 
 

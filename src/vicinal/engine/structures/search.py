@@ -15,8 +15,8 @@ from vicinal.engine.resident import Fetcher
 from vicinal.engine.rest import Rest
 from vicinal.engine.structures.effort import KNOBS
 from vicinal.engine.structures.held import Structured, Unusable, structured
-from vicinal.index import Graph, Lists, in_threads, rerank, scan_segments
-from vicinal.indexing import STRUCTURED
+from vicinal.index import Graph, Lists, in_threads, rerank, scan_segments, survivors
+from vicinal.indexing import AUTO, STRUCTURED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -58,18 +58,26 @@ def offered(field: Field, request: SearchRequest, notes: list[str]) -> Offer | N
     choice = fields.choice_of(field.view.record, field.entry)
     choice.check_effort(request.effort)
     explicit = dict(request.effort or {})
-    if choice.kind not in STRUCTURED or request.exact or (request.recall > EXACT_RECALL and not explicit):
+    if request.exact or (request.recall > EXACT_RECALL and not explicit):
+        return None
+    beside = choice.kind == AUTO and not explicit and not field.filtered
+    if choice.kind not in STRUCTURED and not (beside and field.entry.structure is not None):
         return None
     found = structured(field.view, field.entry, field.spec, field.slot_map)
+    if isinstance(found, Unusable) and not found.damaged:
+        return None
     if isinstance(found, Unusable):
         notes.append(f"the index cannot be used and will be made anew: {found.reason}")
         return None
     if found is None:
-        notes.append(f"{choice.kind} is chosen and not built yet")
+        if not beside:
+            notes.append(f"{choice.kind} is chosen and not built yet")
         return None
     if explicit:
         return Offer(found, found.calibration.given(KNOBS[found.kind], explicit, request.k, request.recall))
     usual = found.calibration.choose(request.recall, request.k)
+    if usual is None and beside:
+        return None
     if usual is None:
         notes.append(f"{choice.kind} was not measured to reach the recall {request.recall:g}")
         return None
@@ -131,6 +139,9 @@ class IndexSearch:
         if mask is not None and len(loose):
             passing = mask[loose]
             loose, loose_vectors = loose[passing], loose_vectors[passing]
+        if self.fetch.whole is not None and len(loose) > k:
+            likely = survivors(query, loose_vectors, self._field.spec, k)
+            loose = loose if likely is None else loose[likely]
         positions = np.concatenate([inside, behind, loose])
         if self.fetch.whole is not None:
             return self.fetch.nearest(query, positions, k), len(positions)
