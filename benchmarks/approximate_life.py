@@ -126,7 +126,7 @@ def life(rows: Rows, data: Data, arguments: Any, results: Results, base: Path) -
     middle = len(data.queries) // 2
     current = rows.vectors.copy()
     rng = np.random.default_rng(9)
-    with rows.connect() as db:
+    with rows.connect(maintenance=True) as db:
         docs = db.collection("rows")
         pairs = _pairs(docs, data, arguments.pairs, base, rows.n, rng)
         for what, ours, reference in pairs:

@@ -160,8 +160,9 @@ class Rows:
         parts = range(0, n, 65_536)
         self.cluster = np.concatenate([(self.vectors[at : at + 65_536] @ self.centroids.T).argmax(1) for at in parts])
 
-    def connect(self, threads: int = 1) -> vicinal.Database:
-        return vicinal.connect(self.path, threads=threads)
+    def connect(self, threads: int = 1, *, maintenance: bool = False) -> vicinal.Database:
+        """Open the file; without maintenance, which would go on beside what is measured."""
+        return vicinal.connect(self.path, threads=threads, maintenance=maintenance)
 
     def metadata(self, start: int, end: int) -> list[dict[str, int]]:
         pairs = zip(self.uniform[start:end].tolist(), self.cluster[start:end].tolist(), strict=True)
@@ -180,10 +181,12 @@ class Rows:
         return times
 
     def filled(self) -> Rows:
-        """Fill the file unless an earlier part did."""
+        """Fill the file unless an earlier part did; what the background would have done in seconds is done."""
         if not self.path.exists():
             with self.connect() as db:
                 self.fill(db)
+        with self.connect() as db:
+            db.compact()
         return self
 
     def remove(self) -> None:

@@ -12,7 +12,7 @@ from vicinal.backend import Capabilities, CollectionInfo, CollectionSpec
 from vicinal.engine import idmap, maintenance, read, resident, search, transfer, verify, write
 from vicinal.engine.codes.calibrator import Calibrator
 from vicinal.engine.codes.coder import Coder
-from vicinal.engine.codes.held import Coded
+from vicinal.engine.codes.held import Coded, gather
 from vicinal.engine.codes.publisher import Publisher
 from vicinal.engine.gate import Gate
 from vicinal.engine.maintainer import Maintainer
@@ -260,17 +260,18 @@ class EmbeddedBackend:
         return found
 
     def _load_block(self, name: str, field: str) -> bool:
-        """Take one more block of vectors into memory, at last ids and a graph; return whether there may be more."""
+        """Take a block of vectors into memory, at last ids and a graph; return whether there may be more."""
         with self._view(name) as view:
             entry = view.record.field_named(field)
             spec = None if entry is None else read.spec_of(entry)
             if entry is None or spec is None:
                 return False
             slot_map = view.slots(entry)
+            gather(view, entry, spec, slot_map)
             held = resident.resident(view, entry, spec, slot_map, at_once=1)
             if held.length < resident.most_resident(view, entry, spec, slot_map):
                 return True
-            if held.length >= len(slot_map) and idmap.is_wanted(view):
+            if held.length >= len(slot_map):
                 idmap.hold(view)
             if beside.is_wanted(view, entry):
                 beside.hold(view, entry, spec, slot_map)

@@ -16,13 +16,15 @@ from vicinal.errors import Corrupted
 from vicinal.storage import rows
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from vicinal.engine.view import View
     from vicinal.storage.session import Session
     from vicinal.values import Id
 
-__all__ = ["IdMap", "hold", "ids_of", "is_wanted"]
+__all__ = ["IdMap", "hold", "ids_of"]
 
 _KEY: Final = "ids"
 _WORTHWHILE: Final = 1000
@@ -100,14 +102,15 @@ def _numbers_in(texts: str) -> NDArray[np.int64]:
     return np.array(texts.split(",") if texts else [], np.int64)
 
 
-def is_wanted(view: View) -> bool:
-    """Return whether ids are not in memory, and may be."""
+def _is_wanted(view: View) -> bool:
     n = view.record.next_row
     return _WORTHWHILE <= n <= view.parts.budget * _SHARE / _ROW_BYTES and view.parts.peek(view.record, _KEY) is None
 
 
 def hold(view: View) -> None:
-    """Take all ids into memory. Cost: 0.3 s per million rows."""
+    """Take all ids into memory that may be there, unless they are. Cost: 0.3 s per million rows."""
+    if not _is_wanted(view):
+        return
     _get(view, IdMap.empty(text=view.record.id_type == "str").grown(view.session, view.record.id))
 
 
@@ -125,7 +128,14 @@ def _get(view: View, otherwise: IdMap) -> IdMap:
     return view.parts.get(view.session, view.record, _KEY, lambda: otherwise, refresh)
 
 
-def ids_of(view: View, numbers: NDArray[np.int64]) -> list[Id]:
-    """Return the ids of existing rows by number, in the order given: from memory, or from the file."""
+def ids_of(view: View, numbers: NDArray[np.int64], missing: Callable[[], None] | None = None) -> list[Id]:
+    """Return the ids of existing rows by number, in the order given: from memory, or from the file.
+
+    missing: called where they are not in memory, and may be.
+    """
     found = known.ids(numbers) if (known := _held(view)) is not None else None
-    return rows.ids_of(view.session, view.record.id, numbers) if found is None else found
+    if found is not None:
+        return found
+    if missing is not None and _is_wanted(view):
+        missing()
+    return rows.ids_of(view.session, view.record.id, numbers)

@@ -9,8 +9,8 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Final
 
+from vicinal.ending import quiet_at_exit, stop_at_exit
 from vicinal.engine import maintenance
-from vicinal.engine.ending import quiet_at_exit, stop_at_exit
 from vicinal.errors import Closed, Locked, VicinalError
 
 if TYPE_CHECKING:

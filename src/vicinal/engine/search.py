@@ -12,7 +12,7 @@ import numpy as np
 
 from vicinal.engine import idmap, planner, resident
 from vicinal.engine.codes.calibration import recall_of
-from vicinal.engine.codes.held import Coded, Unusable, coded
+from vicinal.engine.codes.held import Coded, Unusable, coded, is_scattered
 from vicinal.engine.codes.search import CodeSearch, is_far
 from vicinal.engine.fields import choice_of
 from vicinal.engine.read import expiries_of, metadata_of, spec_of, vectors_of
@@ -70,7 +70,7 @@ def search(view: View, entry: FieldRecord, request: SearchRequest, threads: int,
     for numbers, distances in found:
         scored = scores(distances, spec.metric).astype(np.float32) if spec else distances
         if not request.include:
-            ids = idmap.ids_of(view, numbers)
+            ids = idmap.ids_of(view, numbers, lambda: _note_missing_ids(view, entry, trace))
             answers.append(Hits(ids=ids, scores=scored, distances=distances))
             continue
         stored = rows.by_numbers(view.session, view.record.id, numbers, n_fields)
@@ -85,7 +85,7 @@ def search(view: View, entry: FieldRecord, request: SearchRequest, threads: int,
                 distances=distances,
             )
         )
-    _note_what_is_missing(view, entry, trace)
+    trace.cold = trace.cold or beside.is_wanted(view, entry)
     trace.stage("fetch")
     return answers
 
@@ -98,21 +98,19 @@ def search_arrays(view: View, entry: FieldRecord, request: SearchRequest, thread
     ids = np.full(shape, None, np.object_) if view.record.id_type == "str" else np.full(shape, -1, np.int64)
     distances = np.full(shape, np.inf, np.float32)
     every = np.concatenate([numbers for numbers, _ in found]) if found else np.empty(0, np.int64)
-    listed = iter(idmap.ids_of(view, every))
+    listed = iter(idmap.ids_of(view, every, lambda: _note_missing_ids(view, entry, trace)))
     for at, (numbers, nearest) in enumerate(found):
         ids[at, : len(numbers)] = list(islice(listed, len(numbers)))
         distances[at, : len(numbers)] = nearest
-    _note_what_is_missing(view, entry, trace)
+    trace.cold = trace.cold or beside.is_wanted(view, entry)
     trace.stage("fetch")
     scored = scores(distances, spec.metric).astype(np.float32) if spec else -distances
     return BatchHits(ids, distances, scored)
 
 
-def _note_what_is_missing(view: View, entry: FieldRecord, trace: Trace) -> None:
-    """Ids follow when all vectors are in memory, and then a graph beside the codes."""
-    if not trace.cold and idmap.is_wanted(view):
-        trace.cold = resident.held_length(view, entry) >= len(view.slots(entry))
-    trace.cold = trace.cold or beside.is_wanted(view, entry)
+def _note_missing_ids(view: View, entry: FieldRecord, trace: Trace) -> None:
+    """Ids follow when all vectors are in memory."""
+    trace.cold = trace.cold or resident.held_length(view, entry) >= len(view.slots(entry))
 
 
 def _nearest(view: View, entry: FieldRecord, request: SearchRequest, threads: int, trace: Trace) -> list[Nearest]:
@@ -217,7 +215,7 @@ def _by_codes(
     trace.recall = recall_of(depth, request.k, found.calibration)
     trace.plan += f", {found.codebook.bits} bit per dimension, {depth} candidates,"
     search = CodeSearch(field, found)
-    trace.cold = search.fetch.cold
+    trace.cold = search.fetch.cold or is_scattered(found, field.view.parts.threads)
     if len(queries) > 1:
         answers, trace.candidates = search.several(queries, request.k, depth)
         return answers

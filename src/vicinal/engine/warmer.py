@@ -6,7 +6,7 @@ import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from vicinal.engine.ending import quiet_at_exit, stop_at_exit
+from vicinal.ending import quiet_at_exit, stop_at_exit
 from vicinal.errors import VicinalError
 
 if TYPE_CHECKING:

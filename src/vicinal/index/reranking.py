@@ -28,7 +28,7 @@ _SAFE = (2.0**-80, 2.0**80)
 """Squared lengths between these lose nothing to the range of float32."""
 _ROUNDING = 2.0**-21
 """Distances this close, relatively, may round to one float32 number."""
-_INFINITY = np.float32(np.inf)
+_LEAST = 2.0**-149
 _DIRECT = 24
 """So few candidates are compared in float64 at once."""
 
@@ -70,8 +70,7 @@ def rerank(
         rounded = exact.astype(np.float32)
         keys: NDArray[Any] = rounded
         order = np.lexsort((positions, keys))
-        ends = keys[order[[0, -1]]]
-        if not np.isfinite(ends).all():  # beyond float32 they still have an order
+        if not math.isfinite(float(rounded.sum())):  # beyond float32 they still have an order
             keys = rounded_keys(exact)
             order = np.lexsort((positions, keys))
     if len(order) > k:
@@ -146,7 +145,8 @@ def _near(
     limit = kth + tie + 2.0 * (relative * abs(kth) + absolute)
     if not math.isfinite(limit):  # out of range for float32: compare all of them directly
         return None
-    near: NDArray[np.int64] = np.flatnonzero(~(values > np.nextafter(np.float32(limit), _INFINITY)))
+    limit += _ROUNDING * abs(limit) + _LEAST  # no less when it is rounded to float32
+    near: NDArray[np.int64] = np.flatnonzero(~(values > limit))
     return near
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from vicinal.storage.catalog import FieldRecord
     from vicinal.storage.pool import Pool
 
-_GROWN, _MUCH_GROWN = 1.5, 4.0
+_GROWN, _MUCH_GROWN = 1.5, 2.0
 """Calibrated anew by maintenance, and roughly by a write, when there are so many times the slots."""
 _CALIBRATED_ROWS: Final = 512
 """Of fewer coded rows, figures would say little."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from vicinal.engine.target import Field
 
 _QUERIES: Final = 200
-_FIRST_QUERIES: Final = 64
+_FIRST_QUERIES: Final = 128
 _EXPECTED_QUERIES: Final = 32
 _NOT_FAR: Final = 0.95
 _TOLERANCE: Final = 1e-6
