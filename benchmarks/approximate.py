@@ -119,7 +119,7 @@ def recall(rows: Rows, data: Data, arguments: Any, results: Results, base: Path)
     if not arguments.no_peer and rows.n <= arguments.graph_rows:
         makers.append(lambda: Graph(units))
     if not arguments.no_peer and rows.n <= arguments.zvec_rows:
-        makers.append(lambda: Zvec(units, base / "zvec"))
+        makers.append(lambda: Zvec(units, base / "zvec", rows.uniform))
     peers = []
     for make in makers:
         peers.append(make())
@@ -148,7 +148,7 @@ def later(rows: Rows, data: Data, arguments: Any, results: Results, base: Path) 
     known, units = halves(data, rows.vectors, 10, arguments.asked), unit(rows.vectors)
     peers: list[Any] = [Scan(units, 4)]
     if not arguments.no_peer and rows.n <= arguments.zvec_rows:
-        peers.append(Zvec(units, base / "zvec-later"))
+        peers.append(Zvec(units, base / "zvec-later", rows.uniform))
         results.add(what=f"{peers[-1].name} built", rows=rows.n, seconds=peers[-1].seconds)
     with rows.filled().connect() as db:
         started, docs = time.perf_counter(), db.collection("rows")
@@ -164,8 +164,9 @@ def later(rows: Rows, data: Data, arguments: Any, results: Results, base: Path) 
             for asked in ASKED:
                 row = measured(docs, half, 10, asked, peers, arguments.timed)
                 results.add(what="vicinal", rows=rows.n, threads=1, **row)
-    for peer in peers[1:]:
-        peer.close()
+        for peer in peers[1:]:
+            approximate_life.beside_zvec(docs, rows, data, arguments.filtered, peer, results)
+            peer.close()
 
 
 def throughput(rows: Rows, data: Data, results: Results) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import faiss
 import numpy as np
 from approximate_images import images
-from approximate_peers import BATCH, UNIFORM, Rows, Scan, unit
+from approximate_peers import BATCH, UNIFORM, Rows, Scan, Zvec, unit
 from harness import Allowed, Data, Results, Truth, in_turns, milliseconds, p50
 
 import vicinal
@@ -25,6 +25,8 @@ from vicinal.filters import Expression
 
 K = 10
 PASSING = (0.9, 0.5, 0.1, 0.01, 0.001, 0.0001)
+BESIDE = (0.5, 0.1, 0.01)
+"""Those measured beside zvec."""
 
 
 # Filters.
@@ -113,6 +115,37 @@ def _filtered(docs: vicinal.Collection, rows: Rows, queries: np.ndarray, each: F
         "ratio": p50(ours) / p50(plain),
         "cpu_ratio": p50(busy[1]) / p50(busy[0]),
     }
+
+
+def beside_zvec(docs: vicinal.Collection, rows: Rows, data: Data, asked: int, zvec: Zvec, results: Results) -> None:
+    """Measure filters on numbers beside zvec's, at the effort with which it finds as much, as far as it does."""
+    middle = len(data.queries) // 2
+    truths = []  # efforts are remembered by truth
+    for half, start in (("in", 0), ("out", middle)):
+        queries = data.queries[start : start + min(middle, asked)]
+        units = unit(queries)
+        for share in BESIDE:
+            limit = round(share * UNIFORM)
+            passing = (rows.uniform < limit)[None]
+            truth = Truth(rows.vectors, queries, K, allowed=lambda _, part, passing=passing: passing[:, part])
+            truths.append(truth)
+            zvec.where, where = f"uniform < {limit}", F("uniform") < limit
+
+            def search(number: int, where: Any = where, queries: Any = queries) -> list[Any]:
+                return docs.search(vector=queries[number], k=K, where=where, include=()).ids
+
+            recall = float(truth.recall([search(number) for number in range(len(queries))], K).mean())
+            effort = zvec.effort_for(units, truth, K, recall - 0.003)
+            found = float(truth.recall((zvec.one(query, K, effort) for query in units), K).mean())
+            ours, theirs = in_turns(
+                [search, lambda number, units=units, effort=effort: zvec.one(units[number], K, effort)],
+                range(len(queries)),
+            )
+            results.add(
+                what=f"filter {share:.0%}", half=half, recall=recall, p50_ms=p50(ours), peer=zvec.name, effort=effort,
+                peer_recall=found, peer_ms=p50(theirs), graph_ratio=p50(ours) / p50(theirs),
+            )  # fmt: skip
+    zvec.where = None
 
 
 def _short(plan: str) -> str:

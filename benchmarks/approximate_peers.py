@@ -105,20 +105,31 @@ class Graph:
 class Zvec:
     """zvec's HNSW, built by its `optimize`; one thread per query."""
 
-    def __init__(self, rows: np.ndarray, path: Path) -> None:
+    def __init__(self, rows: np.ndarray, path: Path, uniform: np.ndarray) -> None:
         import zvec
 
+        self.where: str | None = None
         self.name = f"zvec {zvec.__version__} HNSW{ZVEC_LINKS}"
         self._zvec = zvec
         parameters = zvec.HnswIndexParam(
             metric_type=zvec.MetricType.COSINE, m=ZVEC_LINKS, ef_construction=ZVEC_EF_CONSTRUCTION
         )
         vectors = zvec.VectorSchema("v", zvec.DataType.VECTOR_FP32, rows.shape[1], index_param=parameters)
-        self.collection = zvec.create_and_open(str(path), zvec.CollectionSchema("rows", fields=[], vectors=vectors))
+        field = zvec.FieldSchema(
+            "uniform", zvec.DataType.INT64, index_param=zvec.InvertIndexParam(enable_range_optimization=True)
+        )
+        self.collection = zvec.create_and_open(
+            str(path), zvec.CollectionSchema("rows", fields=[field], vectors=vectors)
+        )
         started = time.perf_counter()
         for start in range(0, len(rows), BATCH):
             part = enumerate(rows[start : start + BATCH], start)
-            self.collection.insert([zvec.Doc(str(row), vectors={"v": vector}) for row, vector in part])
+            self.collection.insert(
+                [
+                    zvec.Doc(str(row), vectors={"v": vector}, fields={"uniform": int(uniform[row])})
+                    for row, vector in part
+                ]
+            )
         self.collection.optimize()
         self.seconds = time.perf_counter() - started
         self._known: Known = {}
@@ -126,7 +137,8 @@ class Zvec:
     def one(self, query: np.ndarray, k: int, effort: int) -> np.ndarray:
         parameters = self._zvec.HnswQueryParam(ef=effort)
         asked = self._zvec.Query("v", vector=query, param=parameters)
-        return np.array([int(row.id) for row in self.collection.query(asked, topk=k, output_fields=[])], np.int64)
+        found = self.collection.query(asked, topk=k, filter=self.where, output_fields=[])
+        return np.array([int(row.id) for row in found], np.int64)
 
     def effort_for(self, queries: np.ndarray, truth: Truth, k: int, recall: float) -> int:
         return _least_effort(self, self._known, queries, truth, k, recall)
