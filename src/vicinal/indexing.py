@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -68,8 +69,8 @@ class IndexChoice:
         if not isinstance(found, Mapping) or not isinstance(found.get("parameters"), Mapping):
             return cls()
         try:
-            return cls.checked(found.get("kind"), found["parameters"])
-        except InvalidInput:
+            return _stored(found.get("kind"), tuple(found["parameters"].items()))
+        except (InvalidInput, TypeError):  # TypeError: a list or an object, where numbers and text should be
             return cls()
 
     def to_dict(self) -> dict[str, object]:
@@ -101,6 +102,12 @@ class IndexChoice:
                 has = ", ".join(map(repr, knobs)) if knobs else "none: every search of it is exact"
                 message = f"the kind {self.kind!r} has no effort {name!r}; it has {has}"
                 raise InvalidInput(message)
+
+
+@lru_cache(maxsize=256)
+def _stored(kind: object, parameters: tuple[tuple[str, object], ...]) -> IndexChoice:
+    """Return a choice that is asked for with every search."""
+    return IndexChoice.checked(kind, dict(parameters))
 
 
 def check_effort(effort: object) -> dict[str, int] | None:
