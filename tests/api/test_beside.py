@@ -11,7 +11,7 @@ import vicinal
 from vicinal import F
 from vicinal.engine import maintainer
 from vicinal.engine.codes import coder
-from vicinal.engine.structures import beside, effort
+from vicinal.engine.structures import beside, builder, effort
 from vicinal.indexing import IndexChoice
 
 N, DIM = 4000, 24
@@ -129,11 +129,32 @@ def test_it_is_there_after_opening_in_another_process_too(tmp_path):
 
 
 def test_it_is_made_in_the_background_when_nothing_is_written(tmp_path, monkeypatch):
-    for name in ("_IDLE_SECONDS", "_STILL_SECONDS", "_POLL_SECONDS"):
-        monkeypatch.setattr(maintainer, name, 0.05)
+    for module, name in (
+        (maintainer, "_IDLE_SECONDS"),
+        (maintainer, "_POLL_SECONDS"),
+        (builder, "_STILL_SECONDS"),
+    ):
+        monkeypatch.setattr(module, name, 0.05)
     db, docs = filled(tmp_path / "a.db", maintenance=True)
     with db:
         warmed(docs)
+
+
+def test_the_background_waits_until_no_process_writes(tmp_path, monkeypatch):
+    for name in ("_IDLE_SECONDS", "_POLL_SECONDS"):
+        monkeypatch.setattr(maintainer, name, 0.02)
+    monkeypatch.setattr(builder, "_STILL_SECONDS", 1.0)
+    db, _ = filled(tmp_path / "a.db", maintenance=True)
+    with db, vicinal.connect(tmp_path / "a.db", maintenance=False) as other:
+        docs, until = other.collection("docs"), time.monotonic() + 3
+        written = time.monotonic()
+        while time.monotonic() < until:
+            docs.add(ids=[time.monotonic_ns()], vectors=vectors_of(1, 5))
+            written = time.monotonic()
+            time.sleep(0.2)
+        assert db.execute("select count(*) from vicinal_structure") == [(0,)]
+        warmed(db.collection("docs"))
+        assert time.monotonic() - written > 0.9
 
 
 def test_what_does_not_pay_is_remembered_and_not_made_again(tmp_path, monkeypatch):

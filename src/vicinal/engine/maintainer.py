@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 _IDLE_SECONDS: Final = 0.5
 _POLL_SECONDS: Final = 5.0
-_STILL_SECONDS: Final = 10.0
-"""Nothing written for so long, there is time for what takes minutes."""
 
 
 class Maintainer:
@@ -94,8 +92,7 @@ class Maintainer:
             return False
         started = time.monotonic()
         try:
-            still = time.monotonic() - self._last_write >= _STILL_SECONDS
-            more = maintenance.step(pool, self._now, waiting=False) or upkeep.tend(resting=True, beside_codes=still)
+            more = maintenance.step(pool, self._now, waiting=False) or upkeep.tend(resting=True, beside_codes=True)
         except Closed:
             self._stopping = True
             return False

@@ -38,6 +38,8 @@ _STALE: Final = 0.2
 """Built anew where so large a share of the rows came or went since."""
 _STALE_BESIDE: Final = 0.5
 """The same for a graph beside codes, which search what came since."""
+_STILL_SECONDS: Final = 10.0
+"""A collection that no process has written to for so long gets what takes minutes."""
 _CODED_AT_ONCE: Final = 65_536
 _POLL_SECONDS: Final = 0.05
 
@@ -52,6 +54,8 @@ class Builder:
         self._calibrator = calibrator
         self._now = now
         self._stopping = Signal()
+        self._seen: dict[int, tuple[int, float]] = {}
+        """Of each collection, the stamp seen last, and since when it has been the same."""
 
     def stop(self) -> None:
         """End the build under way at its next step."""
@@ -103,7 +107,7 @@ class Builder:
         """
         if self._pool.in_transaction or self._pool.target.read_only:
             return False
-        due, strays = self._due(beside_codes=beside_codes)
+        due, strays = self._due(beside_codes=beside_codes, resting=resting)
         if due is not None:
             return self._built(*due, wait=0.0, resting=resting) is not None
         if strays:
@@ -150,7 +154,7 @@ class Builder:
                 return None
             return building.run(base, self._calibrator.asked(base.entry), self._now)
 
-    def _due(self, *, beside_codes: bool) -> tuple[tuple[str, str] | None, bool]:
+    def _due(self, *, beside_codes: bool, resting: bool) -> tuple[tuple[str, str] | None, bool]:
         """Return the collection and field whose index is to be built, and whether a killed build left something."""
         kinds = STRUCTURED | {AUTO} if beside_codes else STRUCTURED
         with self._pool.reader() as session, session.reading():
@@ -161,12 +165,24 @@ class Builder:
                 for entry in () if record is None else record.fields:
                     if record is not None and fields.choice_of(record, entry).kind in kinds:
                         view = View(session, record, self._parts, self._now())
-                        if self._is_due(view, entry):
+                        still = not resting or self._is_still(record)
+                        if self._is_due(view, entry, still=still):
                             return (name, entry.name), False
             return None, structures.has_strays(session)
 
-    def _is_due(self, view: View, entry: FieldRecord) -> bool:
+    def _is_still(self, record: CollectionRecord) -> bool:
+        """Return whether nobody has written to a collection for a while, as far as was seen."""
+        now = time.monotonic()
+        stamp, since = self._seen.get(record.id, (None, now))
+        if stamp != record.stamp:
+            since = now
+        self._seen[record.id] = record.stamp, since
+        return now - since >= _STILL_SECONDS
+
+    def _is_due(self, view: View, entry: FieldRecord, *, still: bool) -> bool:
         spec, choice = spec_of(entry), fields.choice_of(view.record, entry)
+        if choice.kind == AUTO and not still:
+            return False
         try:
             choice.check_suits(entry.dtype, entry.metric, entry.dim)
         except Unsupported:  # the dimension came after the choice
