@@ -12,7 +12,7 @@ from vicinal.engine.fields import choice_of
 from vicinal.engine.structures.effort import EffortCalibration
 from vicinal.engine.structures.makers import restored
 from vicinal.errors import Corrupted
-from vicinal.indexing import AUTO, STRUCTURED
+from vicinal.indexing import AUTO
 from vicinal.storage import structures
 from vicinal.storage.chunks import Reader
 
@@ -169,7 +169,8 @@ def _loaded(
 ) -> Structured:
     described = structures.described(view.session, entry.id, identity)
     kind, covered, parameters = described.get("kind"), described.get("covered"), described.get("parameters")
-    known = isinstance(kind, str) and kind in STRUCTURED
+    chosen = choice_of(view.record, entry).kind
+    known = kind == ("hnsw" if chosen == AUTO else chosen)
     if not known or not isinstance(covered, int) or not isinstance(parameters, dict):
         message = f"index {identity} is not described as it should be"
         raise Corrupted(message)
