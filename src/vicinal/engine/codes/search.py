@@ -25,6 +25,7 @@ Candidates = tuple["NDArray[np.int64]", "NDArray[np.float32]"]
 _DEEPER: Final = 4
 _TELLING: Final = 256
 """From so many candidates on, `expected_recall` tells searches that found what is near from others."""
+_NEARLY_TELLING: Final = 192
 _ENOUGH: Final = 0.85
 """Of what unfiltered queries are expected to find: below it, a filtered one looks deeper."""
 # What `expected_recall` says of unfiltered queries at each of `DEPTHS`, where nothing was measured.
@@ -49,31 +50,47 @@ class CodeSearch:
         cannot tell the rest apart: search exactly.
         """
         if self.field.filtered:
-            return self._checked(query, k, depth)
+            return self._checked(query[None], k, depth)[0]
         found = self._scan(query, depth)
-        likely = found[0] if self.fetch.whole is not None else np.sort(found[0])  # the file is read in order
-        rest = self._rest.nearest(query[None], k)[0]
-        positions = np.concatenate([likely, rest]) if len(rest) else likely
+        positions = self._together(found[0], self._rest.nearest(query[None], k)[0])
         answer = self.fetch.nearest(query, positions, k)
         if is_far(answer, self._far):
-            return self._checked(query, k, depth, found)
+            return self._checked(query[None], k, depth, [found])[0]
         return answer, len(positions)
 
+    def _together(self, likely: NDArray[np.int64], rest: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return all positions to compare."""
+        if self.fetch.whole is None:
+            likely = np.sort(likely)  # the file is read in order
+        return np.concatenate([likely, rest]) if len(rest) else likely
+
     def _checked(
-        self, query: NDArray[Any], k: int, depth: int, found: Candidates | None = None
-    ) -> tuple[Nearest, int] | None:
+        self, queries: NDArray[Any], k: int, depth: int, found: list[Candidates] | None = None
+    ) -> list[tuple[Nearest, int] | None]:
         """Look deeper, from what was `found` at this depth if it was, until the candidates tell that it is enough."""
-        depth = max(depth, _TELLING)
+        if found is None or depth < _NEARLY_TELLING:
+            depth = max(depth, _TELLING)
+            found = self._scans(queries, depth)
+        answers: list[tuple[Nearest, int] | None] = [None] * len(queries)
+        left = list(range(len(queries)))
         while True:
-            if found is None or len(found[0]) < depth:
-                found = self._scan(query, depth)
-            positions, values = found[0][:depth], found[1][:depth]
-            vectors = self.fetch(positions)
-            if len(positions) < depth or self._trusts(query, vectors, values, k, depth):
-                return self._compared(query, k, positions, vectors)
+            for at, number in enumerate(left):
+                positions, values = found[at][0][:depth], found[at][1][:depth]
+                vectors = self.fetch(positions)
+                if len(positions) < depth or self._trusts(queries[number], vectors, values, k, depth):
+                    answers[number] = self._compared(queries[number], k, positions, vectors)
+            left = [number for number in left if answers[number] is None]
             depth *= _DEEPER
-            if depth > self.field.slot_map.n_live // _DEEPER:
-                return None
+            if not left or depth > self.field.slot_map.n_live // _DEEPER:
+                return answers
+            found = self._scans(queries[left], depth)
+
+    def _scans(self, queries: NDArray[Any], depth: int) -> list[Candidates]:
+        if len(queries) == 1 or self.field.filtered:
+            return [self._scan(query, depth) for query in queries]
+        masks = masks_of(self.coded.segments, self.field.mask)
+        found = scan_segments_batch(self.coded.segments, queries, depth, masks, threads=self.field.threads)
+        return list(zip(*found, strict=True))
 
     def _scan(self, query: NDArray[Any], depth: int) -> Candidates:
         masks = masks_of(self.coded.segments, self.field.mask)
@@ -99,23 +116,23 @@ class CodeSearch:
     def several(self, queries: NDArray[Any], k: int, depth: int) -> tuple[list[Nearest | None], int]:
         """Return what `one` does for each query, and how many candidates were compared for each."""
         if self.field.filtered:
-            found = [self._checked(query, k, depth) for query in queries]
+            found = self._checked(queries, k, depth)
             return [None if each is None else each[0] for each in found], max(
                 (each[1] for each in found if each), default=0
             )
         masks = masks_of(self.coded.segments, self.field.mask)
-        positions, _ = scan_segments_batch(self.coded.segments, queries, depth, masks, threads=self.field.threads)
+        positions, values = scan_segments_batch(self.coded.segments, queries, depth, masks, threads=self.field.threads)
         rest = self._rest.nearest(queries, k)
 
         def answer(number: int) -> Nearest:
-            here = np.concatenate([np.sort(positions[number]), rest[number]])
-            return self.fetch.nearest(queries[number], here, k)
+            return self.fetch.nearest(queries[number], self._together(positions[number], rest[number]), k)
 
         threads = self.field.threads if self.fetch.complete else 1  # the file is read in this thread alone
         answers: list[Nearest | None] = list(in_threads(answer, range(len(queries)), threads))
-        for number, nearest in enumerate(answers):
-            if nearest is not None and is_far(nearest, self._far):
-                checked = self._checked(queries[number], k, depth)
+        far = [number for number, nearest in enumerate(answers) if nearest is not None and is_far(nearest, self._far)]
+        if far:
+            again = self._checked(queries[far], k, depth, list(zip(positions[far], values[far], strict=True)))
+            for number, checked in zip(far, again, strict=True):
                 answers[number] = None if checked is None else checked[0]
         return answers, positions.shape[1]
 
