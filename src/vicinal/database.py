@@ -53,7 +53,8 @@ def connect(  # noqa: PLR0913 - each an independent option
     memory_budget: vectors kept in memory, in bytes or as "256MB"; beyond it they are streamed from
         the file. Default: half of the machine's memory.
     threads: of one search; default: the number of cores, at most 8.
-    maintenance: give space back in a background thread.
+    maintenance: give space back, and make codes of rows that came in small writes, in a background thread; without it,
+        `compact` does.
     clock: the current time in seconds since 1970, against which rows expire.
 
     Raises NotFound, NotADatabase, UnsupportedVersion, Corrupted, StorageError or InvalidInput.

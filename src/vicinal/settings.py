@@ -71,7 +71,8 @@ class Settings:
     durability: "full" survives power loss; "relaxed" may lose the last commits then, never the file.
     memory_budget: bytes of vectors kept in memory; beyond it they are streamed from the file.
     threads: of one search.
-    maintenance: run maintenance in a background thread of this process.
+    maintenance: run maintenance in a background thread of this process: it gives space back, and makes codes of rows
+        that came in small writes. Without it, `compact` does.
     """
 
     timeout: float = 5.0

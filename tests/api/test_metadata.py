@@ -87,7 +87,7 @@ def test_what_stands_for_a_value_is_stored_as_that_value(docs, given, stored) ->
         (Fraction(1, 2), "Fraction"),
         (1j, "complex"),
         ({1, 2}, "set"),
-        (object(), "object"),
+        pytest.param(object(), "object", id="object"),
         (timedelta(1), "timedelta"),
         (date(2024, 1, 1), "date"),
         (math.nan, "nan is not a finite number"),

@@ -164,15 +164,6 @@ def test_progress_is_shown_on_a_terminal(tmp_path, environment):
     assert "stored 3,000 rows" in shown
 
 
-def test_help_is_quick(spawn):
-    def seconds():
-        begin = time.perf_counter()
-        assert spawn("--help").returncode == 0
-        return time.perf_counter() - begin
-
-    assert min(seconds() for _ in range(5)) < 0.4
-
-
 def test_help_loads_neither_rich_nor_arrow(environment):
     code = (
         "import sys\nfrom vicinal.cli.program import program\n"

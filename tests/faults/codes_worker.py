@@ -26,7 +26,8 @@ sys.path.append(str(Path(__file__).parents[1] / "laws"))
 import coding
 
 import vicinal
-from vicinal.engine import embedded, maintainer
+from vicinal.engine import maintainer
+from vicinal.engine.codes import coder
 from vicinal.storage import codes
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def build(path: str) -> None:
             docs = db.collection(name, dim=DIM, metric="l2")
             docs.add(**rows(name, 0, n))
             docs.delete([at for at in range(n) if at % 7 == 3])
-        embedded._CODED_PER_WRITE = 1
+        coder._CODED_PER_WRITE = 1
         db.collection("half").add(**rows("half", 800, 1100))
         assert len(db.execute("select * from vicinal_codebook")) == 4
     said("built")
@@ -573,7 +574,7 @@ def interrupted(path: str, rounds: str) -> None:
             except KeyboardInterrupt as error:
                 n_interrupted += 1
                 names = [frame.name for frame in traceback.extract_tb(error.__traceback__)]
-                in_coding += not {"_code", "along"}.isdisjoint(names)
+                in_coding += not {"after", "along"}.isdisjoint(names)
             there = docs.get(batch, include=()).ids
             assert there in ([], batch)
             ids += there

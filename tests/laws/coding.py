@@ -49,6 +49,7 @@ def small_codes(  # noqa: PLR0917 - one table of limits
         (coder, "MIN_ROWS", rows),
         (coder, "_TAIL_SLOTS", tail),
         (coder, "_STEP_SLOTS", step),
+        (coder, "BULK_ROWS", 1),  # every write does what those of many rows do
         (coded, "_SEGMENT_ROWS", segment),
         (coded, "_MOST_SEGMENTS", 3),
         (codes, "PIECE_SLOTS", piece),

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from vicinal.backend import Capabilities, CollectionInfo, CollectionSpec
 from vicinal.engine import idmap, maintenance, read, resident, search, transfer, verify, write
@@ -55,8 +55,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _Search = Callable[[View, "FieldRecord", "SearchRequest", int, Trace], T]
-_CODED_PER_WRITE: Final = 131_072
-"""Slots that one write may encode once it is durable."""
 
 
 class EmbeddedBackend:
@@ -161,14 +159,10 @@ class EmbeddedBackend:
             else:
                 write.update(session, record, batch, now=now)
                 ids = batch.ids or []
-            self._coder.along(session, name)
-        self._code(name)
+            self._coder.along(session, name, len(ids))
+        with suppress(VicinalError):  # the write is durable: what fails here is left to maintenance
+            self._coder.after(name, len(ids))
         return ids
-
-    def _code(self, name: str) -> None:
-        """Encode what was written, now that it is durable; what fails here is left to maintenance."""
-        with suppress(VicinalError):
-            self._coder.settle(name, _CODED_PER_WRITE)
 
     def patch(
         self,

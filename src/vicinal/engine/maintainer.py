@@ -21,13 +21,17 @@ if TYPE_CHECKING:
 
 _IDLE_SECONDS: Final = 0.5
 _POLL_SECONDS: Final = 5.0
+_PATIENCE_SECONDS: Final = 3.0
+"""Where writes never cease, maintenance waits no longer, and rests several times as long as it works."""
+_BUSY_RESTS: Final = 4.0
 
 
 class Maintainer:
     """Starts its thread with the first write; the thread ends with the database or the process.
 
     It waits until nothing was written for a moment, and rests after each step at least as long as
-    the step took, so that writers of this and other processes come first.
+    the step took, so that writers of this and other processes come first. Writes that never cease
+    do not keep it from its work for ever.
     """
 
     def __init__(self, pool: Pool, upkeep: Upkeep, now: Callable[[], int], *, enabled: bool) -> None:
@@ -77,15 +81,17 @@ class Maintainer:
                 self._work_when_idle()
 
     def _work_when_idle(self) -> None:
+        until = time.monotonic() + _PATIENCE_SECONDS
         while not self._stopping:
-            idle = time.monotonic() - self._last_write
-            if idle < _IDLE_SECONDS:
-                _wait(self._ends, _IDLE_SECONDS - idle)
-            elif not self._work():
+            now = time.monotonic()
+            idle = now - self._last_write
+            if idle < _IDLE_SECONDS and now < until:
+                _wait(self._ends, min(_IDLE_SECONDS - idle, until - now))
+            elif not self._work(1.0 if idle >= _IDLE_SECONDS else _BUSY_RESTS):
                 break
 
-    def _work(self) -> bool:
-        """Run one step; return whether there may be more to do now."""
+    def _work(self, rests: float) -> bool:
+        """Run one step, and rest so many times as long; return whether there may be more to do now."""
         pool, upkeep = self._pool(), self._upkeep()
         if pool is None or upkeep is None:
             self._stopping = True
@@ -101,7 +107,7 @@ class Maintainer:
             return True
         except VicinalError:
             more = False  # the disk is full, for example: the next write, or the next poll, tries again
-        _wait(self._ends, time.monotonic() - started)
+        _wait(self._ends, rests * (time.monotonic() - started))
         return more
 
 

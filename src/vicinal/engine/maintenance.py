@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from vicinal.storage.pool import Pool
     from vicinal.storage.session import Session
 
-STEP_SECONDS: Final = 0.05
+STEP_SECONDS: Final = 0.02
 STEP_BYTES: Final = 4 << 20
 _STEP_ROWS: Final = 2000
 _ENOUGH_STUBS: Final = 1024

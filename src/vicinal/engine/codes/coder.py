@@ -46,9 +46,15 @@ MIN_ROWS: Final = 16_384
 """From so many rows on a field gets codes; below, an exact scan is as fast."""
 _MIN_CHOSEN_ROWS: Final = 1000
 """From so many on where the scan was chosen by hand."""
+BULK_ROWS: Final = 512
+"""Writes of fewer rows leave the training of codebooks, which takes a second, to maintenance."""
 _TAIL_SLOTS: Final = 512
 """So many slots without codes are encoded; fewer are compared exactly by each search."""
 _STEP_SLOTS: Final = 32_768
+_CODED_PER_WRITE: Final = 131_072
+"""Slots that one write of many rows may encode once it is durable."""
+_SMALL_STEP_SLOTS: Final = 2048
+"""What a write of few rows encodes at most, which then takes some 10 ms."""
 _STEP_BYTES: Final = 32 << 20
 _DEAD_PIECES: Final = 64
 _KEPT_TIMES: Final = 3
@@ -73,14 +79,16 @@ class Coder:
         """Whether a thread is at work."""
         return self._busy.locked()
 
-    def along(self, session: Session, name: str) -> None:
-        """Encode what the caller's write has brought, inside its transaction, where a codebook is in use.
+    def along(self, session: Session, name: str, rows: int) -> None:
+        """Encode what the caller's write of so many rows has brought, inside its transaction, if there is a codebook.
 
-        What cannot be encoded here, because codes are missing, damaged or of other bits, is left to `settle`.
+        What cannot be encoded here, because codes are missing, damaged or of other bits, or because earlier rows
+        left much more to do than this write should take, is left to `settle`.
         """
         record = catalog.find(session, name)
+        most = _STEP_SLOTS if rows >= BULK_ROWS else _SMALL_STEP_SLOTS
         for number in range(0 if record is None else len(record.fields)):
-            if record is not None and _is_along(session, record.fields[number]):
+            if record is not None and _is_along(session, record.fields[number], most):
                 with suppress(Corrupted):
                     self._encode_along(View(session, record, self._parts, self._now()), record.fields[number])
                 record = catalog.find(session, name)
@@ -93,6 +101,11 @@ class Coder:
         found = self._codes_of(view, entry, spec, codebook, entry.covered, entry.next_slot)
         codes.add_codes(view.session, identity, entry.covered, found)
         save_field(view.session, view.record, replace(entry, covered=entry.next_slot))
+
+    def after(self, name: str, rows: int) -> None:
+        """Train, encode and calibrate what a write of many rows has brought, now that it is durable."""
+        if rows >= BULK_ROWS:
+            self.settle(name, _CODED_PER_WRITE)
 
     def settle(self, name: str, most_slots: int) -> bool:
         """Work on one collection until its codes are up to date, or `most_slots` were encoded; whether they are.
@@ -304,9 +317,9 @@ class Coder:
         return 0
 
 
-def _is_along(session: Session, entry: FieldRecord) -> bool:
+def _is_along(session: Session, entry: FieldRecord, most: int) -> bool:
     """Return whether so much has come that it is encoded by the write, and the field tells of its codes what is so."""
-    if entry.codebook is None or not _TAIL_SLOTS <= entry.next_slot - entry.covered <= _STEP_SLOTS:
+    if entry.codebook is None or not _TAIL_SLOTS <= entry.next_slot - entry.covered <= most:
         return False
     if codes.codebook_ids(session, entry.id) != [entry.codebook]:
         return False  # another is being made, or this one is another field's
