@@ -11,7 +11,7 @@ from .harness import FULL, Worker
 
 N_ROWS = 20
 MOST_MS = 1000
-"""Asserted of the longest write of all, on a machine that does other things; about 200 are promised."""
+"""Asserted of the longest wait of a writer for maintenance, on a machine that does other things; 200 are promised."""
 
 
 def prepare(path, n_batches):
@@ -31,15 +31,16 @@ def test_four_readers_a_writer_and_maintenance(tmp_path, seconds, durability, re
     maintenance = Worker("maintain", path, seconds)
     readers = [Worker("read_pairs", path, seconds, N_ROWS) for _ in range(4)]
     writer = Worker("write_pairs", path, seconds, N_ROWS, durability)
-    _, n_writes, longest, median = writer.finish()[-1].split()
+    _, n_writes, longest, median, waited = writer.finish()[-1].split()
     n_reads = [int(reader.finish()[-1].split()[1]) for reader in readers]
     steps = int(maintenance.finish()[-1].split()[1])
-    print(f"{n_writes} writes: median {median} ms, longest {longest} ms; reads {n_reads}; {steps} steps")  # noqa: T201
-    record_property("longest_write_ms", longest)
+    print(f"{n_writes} writes: median {median} ms, longest {longest} ms, of which waited at most {waited} ms")  # noqa: T201
+    print(f"reads {n_reads}; {steps} steps of maintenance")  # noqa: T201
+    record_property("longest_wait_ms", waited)
     assert min(n_reads) >= seconds
     assert int(n_writes) > 10 * seconds
     assert steps > seconds / 2
-    assert float(longest) < MOST_MS
+    assert float(waited) < MOST_MS
     with vicinal.connect(path) as db:
         assert db.verify().ok
         twins = db.collection("docs").get(["left", "right"], include=("vector",))
@@ -64,9 +65,9 @@ def test_compacting_beside_a_long_snapshot_keeps_no_writer_waiting(tmp_path):
     holder.line()
     maintenance = Worker("maintain", path, 3)
     writer = Worker("write_pairs", path, 2, N_ROWS, "full")
-    _, _, longest, _ = writer.finish()[-1].split()
-    print(f"longest write beside a held snapshot: {longest} ms")  # noqa: T201
+    _, _, longest, _, waited = writer.finish()[-1].split()
+    print(f"longest write beside a held snapshot: {longest} ms, of which waited {waited} ms")  # noqa: T201
     maintenance.finish()
     holder.say("go on")
     assert holder.finish()[-1] == str(50 * N_ROWS + 2)
-    assert float(longest) < MOST_MS
+    assert float(waited) < MOST_MS

@@ -9,6 +9,7 @@ import model as known
 
 import vicinal
 from vicinal.engine import maintainer
+from vicinal.storage import connection
 
 
 def said(*words: object) -> None:
@@ -80,10 +81,31 @@ def upsert(path: str, name: str, seconds: str, timeout: str) -> None:
     said("done", n, locked, *alive)
 
 
+class Waiting:
+    """Tells how long this process's writes wait for another connection's."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        asked = connection._Patience.__call__
+
+        def timed(patience: connection._Patience, n_calls_before: int) -> bool:
+            started = time.monotonic()
+            goes_on = asked(patience, n_calls_before)
+            self.seconds += time.monotonic() - started
+            return goes_on
+
+        connection._Patience.__call__ = timed
+
+    def taken(self) -> float:
+        """Return the seconds since the last call."""
+        seconds, self.seconds = self.seconds, 0.0
+        return seconds
+
+
 def write_pairs(path: str, seconds: str, n_rows: str, bound: str) -> None:
-    """Write batches, and overwrite pairs of rows alike; print the longest wait of a write in ms."""
+    """Write batches, and overwrite pairs of rows alike; print in ms the longest write, and wait for another writer."""
     end = time.monotonic() + float(seconds)
-    waits = []
+    waits, waiting, longest_wait = [], Waiting(), 0.0
     with vicinal.connect(path, maintenance=False, durability=bound) as db:
         docs, n = db.collection("docs"), int(n_rows)
         batch = docs.count() // n + 1_000_000
@@ -101,9 +123,11 @@ def write_pairs(path: str, seconds: str, n_rows: str, bound: str) -> None:
                 started = time.monotonic()
                 docs.delete(where={"batch": batch - 1})
                 waits.append(time.monotonic() - started)
+            longest_wait = max(longest_wait, waiting.taken())
             batch += 1
     waits.sort()
-    said("done", len(waits), round(1000 * waits[-1], 1), round(1000 * waits[len(waits) // 2], 1))
+    longest, median = waits[-1], waits[len(waits) // 2]
+    said("done", len(waits), *(round(1000 * each, 1) for each in (longest, median, longest_wait)))
 
 
 def read_pairs(path: str, seconds: str, n_rows: str) -> None:
