@@ -98,7 +98,8 @@ def values_at(
     faiss = _faiss()
     pointer = faiss.swig_ptr
     compare = faiss.fvec_L2sqr_by_idx if l2 else faiss.fvec_inner_products_by_idx
-    compare(pointer(out), pointer(query), pointer(rows), pointer(positions), rows.shape[1], 1, len(positions))
+    with _one_thread():  # it would wake a second thread for even one query, and wait for it to come and go
+        compare(pointer(out), pointer(query), pointer(rows), pointer(positions), rows.shape[1], 1, len(positions))
 
 
 def l1_distances(queries: NDArray[np.float32], rows: NDArray[np.float32], out: NDArray[np.float32]) -> None:
