@@ -241,7 +241,7 @@ def test_export_to_another_format_is_refused(run, app):
     [
         ('{"id": 1, "text": "x"}', [], 2, "choose an embedder"),
         ('{"id": 1, "text": "x"}', ["--embedder", "wordlama"], 3, "did you mean 'wordllama'"),
-        ('{"id": 1, "vector": [1]}\n{"id": 2, "vector": [1, 2]}', [], 2, "data.jsonl, line 2: "),
+        ('{"id": 1, "vector": [1]}\n{"id": 2, "vector": [1, 2]}', [], 2, "data.jsonl, line 2: expected 1 dimension"),
         ('{"id": 1, "vector": [1]}\n{"id": 2, "vec', [], 2, "data.jsonl, line 2: not JSON"),
         ('{"id": 1, "vector": [0]}', [], 2, "data.jsonl, line 1: "),
         ("", [], 2, "holds no rows"),

@@ -28,6 +28,7 @@ Mode = Literal["replace", "refuse"]
 E = TypeVar("E", bound=VicinalError)
 
 _POSITION = re.compile(r"(?:ids|documents|metadata|rows)\[(\d+)\]|\b(?:row|document) (\d+)\b")
+_COUNTED = re.compile(r"^row \d+[:,] ")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +120,8 @@ class _Writer:
                 expires=batch.expires,
             )
         except VicinalError as error:
-            raise _extended(error, f"{_place(self.source.path, batch, error)}: {error}") from error
+            said = _COUNTED.sub("", str(error))  # the place says it in the numbers of the source
+            raise _extended(error, f"{_place(self.source.path, batch, error)}: {said}") from error
         return Loaded(
             rows=state.rows + n_read,
             batches=state.batches + 1,

@@ -84,9 +84,11 @@ def depth_for(recall: float, k: int, n_rows: int, bits: int, calibration: Calibr
         scale = max(1.0, _denser(n_rows, _ASSUMED_ROWS)) * _more(k, 10)
         depth = _depth(allowed, [(missed, 0.0) for missed in _ASSUMED[bits]]) * scale
     else:
-        known = min((each for each in calibration.missed if each >= k), default=max(calibration.missed))
+        # The nearest are missed less than those farther away, of which more were measured: the figures of a
+        # larger k hold for a smaller one, too, and tell where its own are too few to tell.
+        known = [each for each in calibration.missed if each >= k] or [max(calibration.missed)]
         grown = max(1.0, _denser(n_rows, calibration.rows))
-        depth = _depth(allowed, calibration.missed[known]) * grown * _more(k, known)
+        depth = min(_depth(allowed, calibration.missed[each]) for each in known) * grown * _more(k, known[-1])
     return max(math.ceil(depth), 2 * k, 16)
 
 
