@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     import numpy as np
@@ -49,11 +49,13 @@ class CollectionInfo(CollectionSpec):
     """A collection as it is: what `Collection.info` shows and what batches are prepared from.
 
     identity: of this very collection; one created anew under the same name has another.
+    indexes: the choice of each field, by name.
     """
 
     identity: int
     version: int
     id_type: str | None
+    indexes: Mapping[str, IndexChoice] = field(default_factory=dict)
     rows: int | None = None
 
 

@@ -43,13 +43,19 @@ class Collection(Searching):
         self._clock = clock
 
     def info(self) -> dict[str, object]:
-        """Return its specification and size: rows, fields, embedder, id_type, version."""
+        """Return its specification and size: rows, fields and their indexes, embedder, id_type, version."""
         info = self._backend.describe(self.name, count=True)
         return {
             "name": info.name,
             "rows": info.rows,
             "fields": [
-                {"name": entry.name, "dim": entry.dim, "dtype": entry.dtype, "metric": entry.metric}
+                {
+                    "name": entry.name,
+                    "dim": entry.dim,
+                    "dtype": entry.dtype,
+                    "metric": entry.metric,
+                    "index": info.indexes[entry.name].to_dict(),
+                }
                 for entry in info.fields
             ],
             "embedder": info.embedder,

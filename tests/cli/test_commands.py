@@ -214,7 +214,8 @@ def test_import_options_reach_the_collection(run, tmp_path):
     assert found == {"collection": "v", "stored": 8, "repeated": 0, "batches": 3, "rows": 8}
     with vicinal.connect("new.db") as db:
         info = db.collection("v").info()
-    assert info["fields"][0] == {"name": "vector", "dim": 8, "dtype": "f16", "metric": "l2"}
+    index = {"kind": "auto", "parameters": {}}
+    assert info["fields"] == [{"name": "vector", "dim": 8, "dtype": "f16", "metric": "l2", "index": index}]
     assert info["id_type"] == "int"
 
 

@@ -24,6 +24,7 @@ from vicinal.exchange import (
 
 WRITERS = {"jsonl": export_jsonl, "parquet": export_parquet}
 ALL = ("document", "metadata", "vector")
+FIELD = {"dim": 16, "dtype": "f32", "metric": "l2"}
 both = pytest.mark.parametrize("kind", WRITERS)
 
 
@@ -51,6 +52,19 @@ def assert_same(left, right):
 def db():
     with vicinal.connect(":memory:") as opened:
         yield opened
+
+
+@both
+def test_the_chosen_index_comes_along(db, tmp_path, kind):
+    docs = db.collection("docs", vectors={"a": {"dim": 16}, "b": {"dim": 8, "metric": "l2"}})
+    docs.index("hnsw", using="a", M=12)
+    docs.add(ids=[1], vectors={"a": np.ones((1, 16)), "b": np.ones((1, 8))})
+    again = copied(docs, tmp_path / f"a.{kind}", target=db)
+    assert_same(docs, again)
+    assert [entry["index"] for entry in again.info()["fields"]] == [
+        {"kind": "hnsw", "parameters": {"M": 12}},
+        {"kind": "auto", "parameters": {}},
+    ]
 
 
 @both
@@ -87,10 +101,19 @@ def test_every_kind_of_value(db, tmp_path, kind):
     original = db.collection("original", dim=1, metric="l2")
     when = datetime(2024, 2, 29, 12, 30, 15, 123456, tzinfo=UTC)
     metadata = {
-        "none": None, "yes": True, "int": 2**63 - 1, "float": 0.1, "whole": 2.0, "text": 'a\u2028"\\\n\x01é🎨',
-        "when": when, "list": [1, "a", None, [when]], "object": {"id": 1, "vector": [1], "expires": {"deep": when}},
-        "id": "not the id", "document": "not the document", "vectors": {"a": [1]},
-    }  # fmt: skip
+        "none": None,
+        "yes": True,
+        "int": 2**63 - 1,
+        "float": 0.1,
+        "whole": 2.0,
+        "text": 'a\u2028"\\\n\x01é🎨',
+        "when": when,
+        "list": [1, "a", None, [when]],
+        "object": {"id": 1, "vector": [1], "expires": {"deep": when}},
+        "id": "not the id",
+        "document": "not the document",
+        "vectors": {"a": [1]},
+    }
     original.add(ids=[5, -(2**63)], vectors=[[0], [1]], documents=["", None], metadata=[metadata, {}])
     assert_same(original, copied(original, tmp_path / f"a.{kind}", target=db))
 
@@ -182,6 +205,16 @@ def test_target_is_replaced_whole_and_on_purpose_only(db, tmp_path, kind):
         {},
         {"format": 2},
         {"format": 1, "collection": "a", "vectors": {"v": {"dim": "x", "dtype": "f32", "metric": "l2"}}},
+        *(
+            {"format": 1, "collection": "a", "has_vectors": True, "vectors": {"v": {**FIELD, "index": index}}}
+            for index in (
+                "hnsw",
+                {"kind": "hnsw"},
+                {"kind": ["hnsw"], "parameters": {}},
+                {"kind": "hnsw", "parameters": {"M": 1 << 40}},
+                {"kind": "flat", "parameters": {"M": 8}},
+            )
+        ),
     ],
 )
 def test_foreign_header_is_refused(tmp_path, header):

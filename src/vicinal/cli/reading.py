@@ -208,10 +208,11 @@ def _info_row(entry: dict[str, object]) -> tuple[object, ...]:
 
 
 def _shown(value: object) -> str:
-    """Return vector fields as `name: 256 x f32, cosine`, anything else as text."""
+    """Return vector fields as `name: 256 x f32, cosine, hnsw`, anything else as text."""
     if isinstance(value, (list, tuple)) and all(isinstance(entry, dict) and "dtype" in entry for entry in value):
         return "; ".join(
-            f"{entry['name']}: {entry['dim'] or 'any'} x {entry['dtype']}, {entry['metric']}" for entry in value
+            f"{entry['name']}: {entry['dim'] or 'any'} x {entry['dtype']}, {entry['metric']}, {entry['index']['kind']}"
+            for entry in value
         )
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"

@@ -6,6 +6,7 @@ import difflib
 from typing import TYPE_CHECKING
 
 from vicinal.backend import CollectionInfo, FieldSpec
+from vicinal.engine.fields import choice_of
 from vicinal.errors import InvalidInput, shorten
 from vicinal.storage.catalog import CollectionRecord, FieldRecord
 
@@ -36,6 +37,7 @@ def info_of(record: CollectionRecord) -> CollectionInfo:
         quantize=record.quantize,
         version=record.version,
         id_type=record.id_type,
+        indexes={entry.name: choice_of(record, entry) for entry in record.fields},
     )
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
 from vicinal.errors import InvalidInput, shorten
+from vicinal.indexing import IndexChoice
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,6 +28,7 @@ class Field:
     dim: int | None
     dtype: str
     metric: str
+    index: IndexChoice = field(default_factory=IndexChoice)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +54,7 @@ class Spec:
                     dim=cast("int | None", entry["dim"]),
                     dtype=str(entry["dtype"]),
                     metric=str(entry["metric"]),
+                    index=IndexChoice.stored(entry["index"]),
                 )
                 for entry in entries
             },
@@ -67,7 +70,7 @@ class Spec:
             "format": FORMAT,
             "collection": self.collection,
             "vectors": {
-                name: {"dim": entry.dim, "dtype": entry.dtype, "metric": entry.metric}
+                name: {"dim": entry.dim, "dtype": entry.dtype, "metric": entry.metric, "index": entry.index.to_dict()}
                 for name, entry in self.fields.items()
             },
             "embedder": self.embedder,
@@ -95,7 +98,7 @@ class Spec:
             dim = entry["dim"]
             if dim is not None and type(dim) is not int:
                 raise ValueError(dim)
-            fields[name] = Field(dim=dim, dtype=str(entry["dtype"]), metric=str(entry["metric"]))
+            fields[name] = Field(dim=dim, dtype=str(entry["dtype"]), metric=str(entry["metric"]), index=_index(entry))
         optional = {key: header.get(key) for key in ("embedder", "quantize", "id_type")}
         if not all(text is None or isinstance(text, str) for text in optional.values()):
             raise TypeError(optional)
@@ -107,3 +110,13 @@ class Spec:
             quantize=cast("str | None", optional["quantize"]),
             id_type=cast("str | None", optional["id_type"]),
         )
+
+
+def _index(entry: Mapping[str, object]) -> IndexChoice:
+    """Return the choice that a field of a header names, the usual one where it names none."""
+    if "index" not in entry:
+        return IndexChoice()
+    given = cast("Mapping[str, object]", entry["index"])
+    choice = IndexChoice.checked(given["kind"], cast("Mapping[str, object]", given["parameters"]))
+    choice.check_suits(str(entry["dtype"]), str(entry["metric"]), cast("int | None", entry["dim"]))
+    return choice

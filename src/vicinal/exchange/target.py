@@ -11,6 +11,7 @@ import numpy as np
 from vicinal.embedding import registered
 from vicinal.errors import InvalidInput
 from vicinal.exchange.batch import ONLY, Batch
+from vicinal.indexing import AUTO
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,7 +77,7 @@ def open_target(database: Database, name: str, source: Source, sample: Batch, wa
     if name in database.collections():
         return database.collection(name, **given)
     if source.spec is not None:
-        return database.collection(name, **_recreated(source.spec, wanted))
+        return _with_indexes(database.collection(name, **_recreated(source.spec, wanted)), source.spec)
     if wanted.embedder is None and sample.vectors is None:
         message = f"{source.path.name} has texts and no vectors: choose an embedder, for example 'wordllama'"
         if sample.documents is None:
@@ -105,6 +106,14 @@ def _recreated(spec: Spec, wanted: Wanted) -> dict[str, Any]:
         for name, entry in spec.fields.items()
     }
     return given
+
+
+def _with_indexes(collection: Collection, spec: Spec) -> Collection:
+    """Choose the kinds of index that an export names; they are made when rows are there."""
+    for name, entry in spec.fields.items():
+        if entry.index.kind != AUTO:
+            collection.index(entry.index.kind, using=name, **entry.index.parameters)
+    return collection
 
 
 def _dim(column: VectorColumn, wanted: Wanted) -> int | None:
