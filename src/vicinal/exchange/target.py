@@ -112,7 +112,7 @@ def _with_indexes(collection: Collection, spec: Spec) -> Collection:
     """Choose the kinds of index that an export names; they are made when rows are there."""
     for name, entry in spec.fields.items():
         if entry.index.kind != AUTO:
-            collection.index(entry.index.kind, using=name, **entry.index.parameters)
+            collection.index(entry.index.kind, using=name, progress=None, **entry.index.parameters)
     return collection
 
 
