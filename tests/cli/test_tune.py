@@ -101,6 +101,13 @@ def test_latency_is_extrapolated_by_how_it_grew():
     assert not advise(measured(flat, scan, graph)).extrapolated
 
 
+def test_a_scan_of_a_sample_as_fast_as_a_call_still_reads_all_codes():
+    flat, scan = trial("flat", 1.1), trial("scan", 0.1, bits=2)
+    found = advise(measured(flat, scan, rows=100_000)).forecasts[1]
+    assert found.p50_ms > 0.7 * 2 / 32 * 100
+    assert advise(measured(flat, scan)).forecasts[1].p50_ms == pytest.approx(0.1)
+
+
 def test_progress_and_figures_are_told(file):
     seen = []
     with vicinal.connect(file, maintenance=False) as db:

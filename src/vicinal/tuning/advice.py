@@ -16,6 +16,8 @@ _MUCH: Final = 0.8
 # How latency beyond that of a call grows with the rows at equal recall: the power's bounds. Full scans know theirs.
 # Graphs took 2 to 3 times as long over 5 times the rows (20,000 and 100,000 sentences); steps of `ef` may hide that.
 _POWERS: Final = {"flat": (1.0, 1.0), "scan": (0.9, 1.05), "hnsw": (0.5, 0.8), "ivf": (0.4, 1.0), "scann": (0.4, 1.0)}
+_OF_FLAT: Final = 0.7
+"""A scan of codes takes at least this share of what an exact scan takes per byte, which a small sample may hide."""
 _BUILD_POWERS: Final = {"flat": 1.0, "scan": 1.0, "hnsw": 1.1, "ivf": 1.5, "scann": 1.4}
 _WITHOUT_BUILD: Final = frozenset({"flat", "scan"})
 
@@ -65,15 +67,22 @@ def _forecast(trial: Trial, tuning: Tuning) -> Forecast | None:
     if point is None:
         return None
     factor = max(1.0, tuning.rows / tuning.sample)
-    beyond = max(0.0, point.p50_ms - tuning.call_ms)
+    beyond = max(0.0, point.p50_ms - tuning.call_ms, _least(trial, tuning))
     return Forecast(
         trial=trial,
         recall=point.recall,
-        p50_ms=min(point.p50_ms, tuning.call_ms)
+        p50_ms=max(0.0, point.p50_ms - beyond)
         + beyond * factor ** _power(trial, tuning.sample, beyond, tuning.call_ms),
         build_seconds=trial.build_seconds * factor ** _BUILD_POWERS[trial.kind],
         memory_bytes=round(trial.memory_bytes * factor),
     )
+
+
+def _least(trial: Trial, tuning: Tuning) -> float:
+    """Return the least milliseconds that grow with the rows: of a scan, by its bytes beside those of an exact scan."""
+    flat = next((each.points[-1].p50_ms for each in tuning.trials if each.kind == "flat" and each.points), 0.0)
+    bits = trial.parameters.get("bits", 1) if trial.kind == "scan" else 0
+    return max(0.0, flat - tuning.call_ms) * _OF_FLAT * bits / 32
 
 
 def _power(trial: Trial, sample: int, beyond: float, call_ms: float) -> float:
