@@ -67,6 +67,18 @@ def test_the_chosen_index_comes_along(db, tmp_path, kind):
     ]
 
 
+def test_an_index_that_does_not_suit_what_is_wanted_is_left_out(db, tmp_path):
+    docs = db.collection("docs", dim=16)
+    docs.index("hnsw")
+    docs.add(ids=[1], vectors=np.ones((1, 16)))
+    export_jsonl(docs, tmp_path / "a.jsonl")
+    source = open_source(tmp_path / "a.jsonl")
+    again = open_target(db, "again", source, first_rows(source), Wanted(metric="l1"))
+    load_rows(again, source)
+    (field,) = again.info()["fields"]
+    assert (field["metric"], field["index"]["kind"], len(again)) == ("l1", "auto", 1)
+
+
 @both
 @pytest.mark.parametrize("dtype", ["f32", "f16", "i8", "bit"])
 def test_vectors_come_back_bit_by_bit(db, tmp_path, kind, dtype):

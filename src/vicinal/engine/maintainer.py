@@ -78,27 +78,29 @@ class Maintainer:
         with quiet_at_exit():
             while not self._stopping:
                 _wait(self._writes, _POLL_SECONDS)
-                self._work_when_idle()
+                self._work_between_writes()
 
-    def _work_when_idle(self) -> None:
+    def _work_between_writes(self) -> None:
         until = time.monotonic() + _PATIENCE_SECONDS
         while not self._stopping:
             now = time.monotonic()
             idle = now - self._last_write
             if idle < _IDLE_SECONDS and now < until:
                 _wait(self._ends, min(_IDLE_SECONDS - idle, until - now))
-            elif not self._work(1.0 if idle >= _IDLE_SECONDS else _BUSY_RESTS):
+            elif not self._work(idle=idle >= _IDLE_SECONDS):
                 break
 
-    def _work(self, rests: float) -> bool:
-        """Run one step, and rest so many times as long; return whether there may be more to do now."""
+    def _work(self, *, idle: bool) -> bool:
+        """Run one step, and rest; return whether there may be more to do now."""
         pool, upkeep = self._pool(), self._upkeep()
         if pool is None or upkeep is None:
             self._stopping = True
             return False
         started = time.monotonic()
         try:
-            more = maintenance.step(pool, self._now, waiting=False) or upkeep.tend(resting=True, beside_codes=True)
+            more = maintenance.step(pool, self._now, waiting=False) or upkeep.tend(
+                resting=True, beside_codes=True, building=idle
+            )
         except Closed:
             self._stopping = True
             return False
@@ -107,7 +109,7 @@ class Maintainer:
             return True
         except VicinalError:
             more = False  # the disk is full, for example: the next write, or the next poll, tries again
-        _wait(self._ends, rests * (time.monotonic() - started))
+        _wait(self._ends, (1.0 if idle else _BUSY_RESTS) * (time.monotonic() - started))
         return more
 
 

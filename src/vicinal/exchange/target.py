@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from vicinal.embedding import registered
-from vicinal.errors import InvalidInput
+from vicinal.errors import InvalidInput, Unsupported
 from vicinal.exchange.batch import ONLY, Batch
 from vicinal.indexing import AUTO
 
@@ -77,7 +77,10 @@ def open_target(database: Database, name: str, source: Source, sample: Batch, wa
     if name in database.collections():
         return database.collection(name, **given)
     if source.spec is not None:
-        return _with_indexes(database.collection(name, **_recreated(source.spec, wanted)), source.spec)
+        collection = database.collection(name, **_recreated(source.spec, wanted))
+        with discarded_if_empty(database, collection, created=True):
+            _choose_indexes(collection, source.spec, wanted)
+        return collection
     if wanted.embedder is None and sample.vectors is None:
         message = f"{source.path.name} has texts and no vectors: choose an embedder, for example 'wordllama'"
         if sample.documents is None:
@@ -108,12 +111,17 @@ def _recreated(spec: Spec, wanted: Wanted) -> dict[str, Any]:
     return given
 
 
-def _with_indexes(collection: Collection, spec: Spec) -> Collection:
-    """Choose the kinds of index that an export names; they are made when rows are there."""
+def _choose_indexes(collection: Collection, spec: Spec, wanted: Wanted) -> None:
+    """Choose the kinds of index that an export names; they are made when rows are there.
+
+    A kind that does not suit the type or the metric that is wanted instead of the export's is left out.
+    """
     for name, entry in spec.fields.items():
-        if entry.index.kind != AUTO:
+        if entry.index.kind == AUTO:
+            continue
+        with suppress(Unsupported):
+            entry.index.check_suits(wanted.dtype or entry.dtype, wanted.metric or entry.metric, wanted.dim or entry.dim)
             collection.index(entry.index.kind, using=name, progress=None, **entry.index.parameters)
-    return collection
 
 
 def _dim(column: VectorColumn, wanted: Wanted) -> int | None:
