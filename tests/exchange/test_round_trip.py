@@ -222,9 +222,6 @@ def test_target_is_replaced_whole_and_on_purpose_only(db, tmp_path, kind):
             for index in (
                 "hnsw",
                 {"kind": "hnsw"},
-                {"kind": ["hnsw"], "parameters": {}},
-                {"kind": "hnsw", "parameters": {"M": 1 << 40}},
-                {"kind": "flat", "parameters": {"M": 8}},
             )
         ),
     ],
@@ -232,6 +229,23 @@ def test_target_is_replaced_whole_and_on_purpose_only(db, tmp_path, kind):
 def test_foreign_header_is_refused(tmp_path, header):
     (tmp_path / "a.jsonl").write_text(json.dumps({"vicinal": header}))
     with pytest.raises(InvalidInput, match="not a vicinal header"):
+        open_source(tmp_path / "a.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("kind", "parameters", "said"),
+    [
+        (["hnsw"], {}, "index takes one of the kinds"),
+        ("hsnw", {}, "got 'hsnw'"),
+        ("hnsw", {"M": 1 << 40}, "M is a whole number from 2 to 256"),
+        ("flat", {"M": 8}, "'flat' has no parameter 'M'"),
+    ],
+)
+def test_an_index_that_cannot_be_is_named(tmp_path, kind, parameters, said):
+    vectors = {"v": {**FIELD, "index": {"kind": kind, "parameters": parameters}}}
+    header = {"format": 1, "collection": "a", "has_vectors": True, "vectors": vectors}
+    (tmp_path / "a.jsonl").write_text(json.dumps({"vicinal": header}))
+    with pytest.raises(InvalidInput, match=f"a.jsonl, line 1: .*{said}"):
         open_source(tmp_path / "a.jsonl")
 
 

@@ -84,6 +84,9 @@ class Spec:
         """Return the specification that a header holds. Raises InvalidInput for anything else."""
         try:
             return cls._parsed(cast("Mapping[str, object]", value))
+        except InvalidInput as error:  # says what is wrong with the index it names
+            message = f"{where}: {error}"
+            raise InvalidInput(message) from error
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             message = f"{where}: not a vicinal header of format {FORMAT}: {shorten(value)}"
             raise InvalidInput(message) from error
