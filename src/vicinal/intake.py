@@ -11,7 +11,7 @@ import numpy as np
 
 from vicinal.batch import Batch, FieldVectors
 from vicinal.errors import InvalidInput, InvalidVector, shorten
-from vicinal.values import check_document, check_ids, encode_metadata, to_microseconds
+from vicinal.values import check_document, check_ids, encode_rows, to_microseconds
 from vicinal.vectors import parse_vectors, spec_for
 
 if TYPE_CHECKING:
@@ -225,7 +225,7 @@ def _documents(documents: object) -> list[str | None] | None:
 def _metadata(metadata: object) -> list[str | None] | None:
     if metadata is None:
         return None
-    return [encode_metadata(entry, f"metadata[{at}]") for at, entry in enumerate(cast("Iterable[object]", metadata))]
+    return encode_rows(list(cast("Iterable[object]", metadata)), "metadata")
 
 
 def _fields(info: CollectionInfo, vectors: object) -> dict[str, FieldVectors]:

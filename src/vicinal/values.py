@@ -17,6 +17,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from typing import Final, cast
 
 import numpy as np
@@ -34,6 +35,8 @@ _MOMENTS: Final = range(
 )
 _DATE_KEY: Final = "$date"
 _PLAIN: Final = frozenset({str, bool, type(None)})
+_FLAT: Final = _PLAIN | {int, float}
+_ROWS_AT_ONCE: Final = 1000
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False, check_circular=False).encode
 
 
@@ -89,8 +92,9 @@ def check_ids(ids: Sequence[object] | np.ndarray[tuple[int, ...], np.dtype[np.ge
     found = list(ids)
     kinds = set(map(type, found))
     if kinds == {str}:
-        for position, identity in enumerate(found):
-            if not identity or len(identity) > MAX_ID_BYTES or not identity.isascii():
+        texts = cast("list[str]", found)
+        if not (all(texts) and len(max(texts, key=len)) <= MAX_ID_BYTES and all(map(str.isascii, texts))):
+            for position, identity in enumerate(texts):
                 _check_str_id(identity, position)
     elif kinds == {int}:
         if found and not (min(cast("list[int]", found)) in INT64 and max(cast("list[int]", found)) in INT64):
@@ -158,6 +162,43 @@ def check_document(document: object, where: str) -> str | None:
     if document is None:
         return None
     return check_text(document, where, MAX_DOCUMENT_BYTES)
+
+
+def encode_rows(entries: Sequence[object], where: str) -> list[str | None]:
+    """Return the metadata of rows as JSON texts. Raises InvalidMetadata naming row and path.
+
+    Flat rows, the usual ones, take one call of the encoder for many: a fifth of the time.
+    """
+    found: list[str | None] = []
+    for start in range(0, len(entries), _ROWS_AT_ONCE):
+        part = entries[start : start + _ROWS_AT_ONCE]
+        found += _encode_flat(part) or [
+            encode_metadata(entry, f"{where}[{at}]") for at, entry in enumerate(part, start)
+        ]
+    return found
+
+
+def _encode_flat(entries: Sequence[object]) -> list[str | None] | None:
+    """Return JSON texts of rows that hold plain values alone; None where one may need more care."""
+    if set(map(type, entries)) != {dict} or not all(entries):
+        return None
+    rows = cast("Sequence[dict[object, object]]", entries)
+    values = list(chain.from_iterable(map(dict.values, rows)))
+    kinds = set(map(type, values))
+    if not (kinds <= _FLAT and all(type(key) is str and key and key[0] != "$" for key in set().union(*rows))):
+        return None
+    if int in kinds:
+        numbers = [value for value in values if type(value) is int]
+        if min(numbers) not in INT64 or max(numbers) not in INT64:
+            return None
+    try:
+        text = _encode(rows)
+        fits = len(text.encode()) <= MAX_METADATA_BYTES
+    except ValueError:  # not a number, infinity, half a character: the careful way names it
+        return None
+    # A row ends in "},{" at least; as many pieces as rows mean that no string holds these characters.
+    pieces = text[2:-2].split("},{")
+    return [f"{{{piece}}}" for piece in pieces] if fits and len(pieces) == len(rows) else None
 
 
 def encode_metadata(metadata: object, where: str) -> str | None:

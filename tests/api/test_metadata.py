@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import vicinal
 from vicinal.errors import InvalidMetadata
 from vicinal.filters import ast
-from vicinal.values import decode_metadata, encode_metadata
+from vicinal.values import decode_metadata, encode_metadata, encode_rows
 
 SUMMER = timezone(timedelta(hours=5, minutes=45))
 NOON = datetime(2024, 1, 1, 12, tzinfo=UTC)
@@ -168,3 +168,35 @@ values = st.recursive(
 @given(metadata=st.dictionaries(keys, values))
 def test_encoding_loses_nothing(metadata) -> None:
     assert repr(decode_metadata(encode_metadata(metadata, "metadata"))) == repr(metadata)
+
+
+tricky = st.sampled_from(["},{", '"},{"', "}", "{", ",", "\\", '\\"', "\ud800", "", "é"])
+scalars = tricky | st.text() | st.integers(-(2**65), 2**65) | st.floats() | st.booleans() | st.none()
+
+
+def one_by_one(entries: list[object]) -> list[str | None] | str:
+    try:
+        return [encode_metadata(entry, f"metadata[{at}]") for at, entry in enumerate(entries)]
+    except InvalidMetadata as error:
+        return str(error)
+
+
+@settings(max_examples=300)
+@given(
+    entries=st.lists(
+        st.dictionaries(st.text(), scalars, max_size=3) | st.dictionaries(keys, tricky, max_size=3) | st.none() | values
+    )
+)
+def test_rows_encoded_together_are_as_one_by_one(entries) -> None:
+    try:
+        found = encode_rows(entries, "metadata")
+    except InvalidMetadata as error:
+        found = str(error)
+    assert found == one_by_one(entries)
+
+
+def test_a_bad_row_far_down_is_named(docs) -> None:
+    rows = [{"n": at, "text": "},{"[: at % 4]} for at in range(2500)]
+    assert encode_rows(rows, "metadata") == one_by_one(rows)
+    with pytest.raises(InvalidMetadata, match=r"metadata\[2100\]\.n"):
+        encode_rows([*rows[:2100], {"n": 2**63}, *rows[2101:]], "metadata")

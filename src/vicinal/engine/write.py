@@ -180,10 +180,10 @@ def _insert(change: Change, batch: Batch, ids: list[Id], positions: NDArray[np.i
     whole = len(positions) == batch.n
     change.place(slots, numbers, batch.vectors if whole else _vectors_at(batch, positions))
     chosen = ids if whole else [ids[position] for position in positions.tolist()]
-    columns = (numbers.tolist(), chosen, packed_rows(slots), *_columns_at(batch, positions))
-    if not rows.insert(change.session, change.record.id, zip(*columns, strict=True)):
+    columns = (chosen, packed_rows(slots), *_columns_at(batch, positions))
+    if not rows.insert(change.session, change.record.id, numbers, columns):
         _free_expired(change, chosen, now)
-        rows.insert(change.session, change.record.id, zip(*columns, strict=True))
+        rows.insert(change.session, change.record.id, numbers, columns)
     change.touch(numbers)
 
 

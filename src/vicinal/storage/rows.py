@@ -51,19 +51,18 @@ def unpack_slots(data: bytes, n_fields: int) -> tuple[int, ...]:
     return found + (NO_SLOT,) * (n_fields - len(found)) if len(found) < n_fields else found
 
 
-def insert(
-    session: Session,
-    collection: int,
-    rows: Iterable[tuple[int, Id, bytes, int | None, str | None, str | None]],
-) -> bool:
-    """Insert (row, id, slots, expires, metadata, document); False, and nothing inserted, where an id is taken."""
-    base = first_key(collection)
+def insert(session: Session, collection: int, numbers: NDArray[np.int64], columns: Iterable[Iterable[object]]) -> bool:
+    """Insert rows of these numbers; False, and nothing inserted, where an id is taken.
+
+    columns: ids, slots (packed), expires, metadata and documents, a value per row each.
+    """
+    keys = (numbers + first_key(collection)).tolist()
     try:
         with session.savepoint():
             session.connection.executemany(
                 "insert into vicinal_row(key, collection, id, slots, expires, metadata, document) "
                 "values (?,?,?,?,?,?,?)",
-                ((base + row[0], collection, *row[1:]) for row in rows),
+                zip(keys, [collection] * len(keys), *columns, strict=True),
             )
     except apsw.ConstraintError:
         return False
