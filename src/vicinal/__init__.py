@@ -9,13 +9,16 @@
 ['b']
 """
 
-from vicinal import errors
-from vicinal.collection import Collection
-from vicinal.database import Database, Transaction, connect
-from vicinal.errors import VicinalError
-from vicinal.filters import F
-from vicinal.report import Explanation, Report
-from vicinal.results import BatchHits, Hit, Hits, Row, Rows
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vicinal import errors
+    from vicinal.collection import Collection
+    from vicinal.database import Database, Transaction, connect
+    from vicinal.errors import VicinalError
+    from vicinal.filters import F
+    from vicinal.report import Explanation, Report
+    from vicinal.results import BatchHits, Hit, Hits, Row, Rows
 
 __version__ = "0.1.0"
 
@@ -37,5 +40,18 @@ __all__ = [
     "errors",
 ]
 
-for _public in (BatchHits, Collection, Database, Explanation, Hit, Hits, Report, Row, Rows, Transaction, connect):
-    _public.__module__ = "vicinal"  # what reprs, tracebacks and documentation show
+
+if not TYPE_CHECKING:  # type checkers shall find misspelt names
+
+    def __getattr__(name: str) -> object:
+        """Load the library when a public name is first used: a program that may not need it starts at once."""
+        if name not in __all__:
+            message = f"module 'vicinal' has no attribute {name!r}"
+            raise AttributeError(message)
+        from vicinal import public  # noqa: PLC0415
+
+        globals().update({known: getattr(public, known) for known in public.__all__})
+        return globals()[name]
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

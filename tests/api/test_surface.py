@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 import vicinal
@@ -16,6 +19,22 @@ PUBLIC = [
 def test_the_public_names_are_these() -> None:
     assert vicinal.__all__ == PUBLIC
     assert all(hasattr(vicinal, name) for name in PUBLIC)
+
+
+def test_importing_loads_nothing_until_a_name_is_used() -> None:
+    code = (
+        "import sys, vicinal; assert set(vicinal.__all__) <= set(dir(vicinal)); "
+        "print('numpy' in sys.modules); vicinal.F; print('numpy' in sys.modules)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.split() == ["False", "True"]
+
+
+def test_a_misspelt_name_is_no_attribute() -> None:
+    with pytest.raises(AttributeError, match="'vicinal' has no attribute 'conect'"):
+        vicinal.conect  # noqa: B018
+    with pytest.raises(ImportError, match="cannot import name 'conect' from 'vicinal'"):
+        exec("from vicinal import conect")  # noqa: S102
 
 
 @pytest.mark.parametrize("name", [name for name in PUBLIC if isinstance(getattr(vicinal, name), type)])

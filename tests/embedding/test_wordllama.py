@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from vicinal.embedding import WordLlamaEmbedder, embed_in_batches, resolve
+from vicinal.embedding import embed_in_batches, resolve
+from vicinal.embedding.wordllama import WordLlamaEmbedder
 from vicinal.errors import InvalidInput, MissingExtra, SpecMismatch
 
 pytest.importorskip("wordllama")

@@ -12,7 +12,6 @@ from vicinal.embedding.batches import DEFAULT_BATCH_SIZE, dimension_of, embed_in
 from vicinal.embedding.function import EmbeddingFunction, FunctionEmbedder
 from vicinal.embedding.protocol import Embedder, Modality
 from vicinal.embedding.registry import EmbedderFactory, EmbedderSpec, register, registered, resolve
-from vicinal.embedding.wordllama import WordLlamaEmbedder
 
 __all__ = [
     "DEFAULT_BATCH_SIZE",
@@ -22,7 +21,6 @@ __all__ = [
     "EmbeddingFunction",
     "FunctionEmbedder",
     "Modality",
-    "WordLlamaEmbedder",
     "dimension_of",
     "embed_in_batches",
     "embed_query",

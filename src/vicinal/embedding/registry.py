@@ -9,7 +9,6 @@ from typing import TypeAlias, cast
 
 from vicinal.embedding.function import EmbeddingFunction, FunctionEmbedder
 from vicinal.embedding.protocol import Embedder
-from vicinal.embedding.wordllama import WordLlamaEmbedder
 from vicinal.errors import AlreadyExists, InvalidInput, NotFound, shorten
 
 __all__ = ["EmbedderFactory", "EmbedderSpec", "register", "registered", "resolve"]
@@ -113,4 +112,10 @@ def _unknown(spec: str, name: str) -> str:
     return f"no embedder {shorten(name)}; registered: {', '.join(known)}{hint}"
 
 
-register("wordllama", WordLlamaEmbedder.from_argument)
+def _wordllama(argument: str) -> Embedder:
+    from vicinal.embedding.wordllama import WordLlamaEmbedder  # noqa: PLC0415 - loaded by those who use it
+
+    return WordLlamaEmbedder.from_argument(argument)
+
+
+register("wordllama", _wordllama)

@@ -73,7 +73,8 @@ def contains_any(column: Column, values: Sequence[Scalar]) -> Mask:
     wanted = column.elements.codes(list(map(element_key, values)))
     if len(wanted):
         found = _with_codes(column.element_codes, wanted, len(column.elements))
-        mask[column.element_rows[np.flatnonzero(found)]] = True
+        rows = column.element_rows.take(np.flatnonzero(found))
+        mask[rows.astype(np.intp)] = True  # setting by int32 takes twice the time
     return mask
 
 
