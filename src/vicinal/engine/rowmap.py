@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, cast
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 _MUCH_DEAD: Final = 0.5
 _FEW: Final = 4096
 _READ_ROWS: Final = 8192
+_READ_AHEAD: Final = 3
+_READ_AHEAD: Final = 3
+_READ_AHEAD: Final = 3
 
 Path = tuple[str, ...]
 
@@ -117,11 +121,14 @@ def load_column(session: Session, collection: int, row_map: RowMap, path: Path) 
 
 
 def _read_ahead(texts: Iterator[str]) -> Iterator[str]:
-    """Yield the texts while another thread has SQLite make the next."""
+    """Yield the texts while another thread has SQLite make the next few.
+
+    Few, not one: that thread can neither hand over a text nor begin another while this one parses.
+    """
     with ThreadPoolExecutor(1, "vicinal-read") as beside:
-        coming = beside.submit(next, texts, None)
-        while (text := coming.result()) is not None:
-            coming = beside.submit(next, texts, None)
+        coming = deque(beside.submit(next, texts, None) for _ in range(_READ_AHEAD))
+        while (text := coming.popleft().result()) is not None:
+            coming.append(beside.submit(next, texts, None))
             yield text
 
 
