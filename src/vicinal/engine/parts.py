@@ -59,8 +59,12 @@ class Parts:
         refresh: Refresh[T],
     ) -> T:
         """Return the value of part `key` as `session` sees it at `record`'s version."""
-        private = self._private(session, record)
         whole_key = (record.id, key)
+        if not session.private.get(record.id):  # the usual search: nothing of its own, and all is current
+            current = self._look_up(whole_key)
+            if current is not None and current.stamp == record.stamp:
+                return cast("T", current.value)
+        private = self._private(session, record)
         with self._lock_of(whole_key):
             mine = private.get(key)
             shared = self._look_up(whole_key)

@@ -158,16 +158,10 @@ class Fetcher:
         if 0 < missing <= _FEW:
             self.held = resident(view, entry, spec, slot_map)
         self._view, self._entry, self._spec, self._slot_map = view, entry, spec, slot_map
-
-    @property
-    def complete(self) -> bool:
+        self.complete = self.held.length >= len(slot_map)
         """Whether all vectors are in memory."""
-        return self.held.length >= len(self._slot_map)
-
-    @property
-    def whole(self) -> Whole | None:
+        self.whole = self.held.whole if self.complete else None
         """All vectors, where they lie in one array in memory, so that candidates need not be fetched."""
-        return self.held.whole if self.complete else None
 
     def nearest(self, query: NDArray[Any], positions: NDArray[np.int64], k: int) -> Nearest:
         """Return the k nearest of candidates by their exact distances, ties with the k-th included."""

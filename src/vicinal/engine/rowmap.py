@@ -28,8 +28,6 @@ _MUCH_DEAD: Final = 0.5
 _FEW: Final = 4096
 _READ_ROWS: Final = 8192
 _READ_AHEAD: Final = 3
-_READ_AHEAD: Final = 3
-_READ_AHEAD: Final = 3
 
 Path = tuple[str, ...]
 

@@ -6,7 +6,7 @@ import math
 import time
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 import numpy as np
 
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from vicinal.request import SearchRequest
     from vicinal.storage.catalog import FieldRecord
     from vicinal.values import Id
+
+_FEW_HITS: Final = 64
 
 
 @dataclass(slots=True)
@@ -193,11 +195,11 @@ def _without_index(
         return [rerank(queries[0], np.flatnonzero(field.mask), fetch, field.spec, request.k)]
     if plan.way == "code scan" and found is not None:
         answers = _by_codes(field, found, request, queries, plan.depth, trace)
-        left = np.flatnonzero([answer is None for answer in answers])
-        if not len(left):
+        left = [number for number, answer in enumerate(answers) if answer is None]
+        if not left:
             return cast("list[Nearest]", answers)
         trace.notes.append(f"codes did not tell what is near to {len(left)} of {len(queries)}: compared with all rows")
-        for at, exact in zip(left.tolist(), _exact(field, queries[left], request.k, trace), strict=True):
+        for at, exact in zip(left, _exact(field, queries[left], request.k, trace), strict=True):
             answers[at] = exact
         return cast("list[Nearest]", answers)
     return _exact(field, queries, request.k, trace)
@@ -226,9 +228,16 @@ def _by_codes(
     return [answer[0]]
 
 
+def _all_differ(distances: NDArray[np.float32]) -> bool:
+    """Return whether ascending distances have no two alike."""
+    if len(distances) <= _FEW_HITS:  # Python is done before NumPy begins
+        return len(set(distances.tolist())) == len(distances)
+    return not (distances[1:] == distances[:-1]).any()
+
+
 def _ordered(view: View, numbers: NDArray[np.int64], distances: NDArray[np.float32], k: int) -> Nearest:
     """Order ties by id, and cut to k."""
-    if not (distances[1:] == distances[:-1]).any():
+    if _all_differ(distances):
         return numbers[:k], distances[:k]
     order = _tie_order(distances, idmap.ids_of(view, numbers))[:k]
     return numbers[order], distances[order]

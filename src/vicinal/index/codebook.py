@@ -200,12 +200,15 @@ class Codebook:
         """
         if queries.ndim != 2 or queries.shape[1] != self.spec.dim:
             raise InvalidInput(f"expected queries of shape (n, {self.spec.dim}), got {queries.shape}")
-        if len(queries) == 1 and queries.dtype == np.float32 and self.spec.metric != "l2":
+        if len(queries) == 1 and queries.dtype == np.float32:
             exact = queries[0].astype(np.float64)
             square = float(exact.dot(exact))
-            if _ORDINARY[0] < square < _ORDINARY[1]:
-                unit = queries * np.float32(1.0 / math.sqrt(square))
-                return unit if self._natural else _arranged(unit, self.order)
+            if _ORDINARY[0] < square < _ORDINARY[1] and (
+                self.spec.metric != "l2" or math.sqrt(square) * self.scale <= _LARGEST
+            ):
+                factor = self.scale if self.spec.metric == "l2" else 1.0 / math.sqrt(square)
+                scaled = queries * np.float32(factor)
+                return scaled if self._natural else _arranged(scaled, self.order)
         exact = queries.astype(np.float64)
         squares = np.vecdot(exact, exact)
         if not np.isfinite(squares).all():

@@ -289,6 +289,19 @@ class Graph:
         squared distances, of the codes. Raises InvalidInput for queries and masks of other shapes.
         Cost at 100,000 sentences: 0.25 ms at ef 64, 0.8 ms at ef 256.
         """
+        raw, rows = self._walked(query, depth, mask, ef)
+        return rows, self._space.values(raw)
+
+    def likely(
+        self, query: NDArray[Any], depth: int, mask: NDArray[np.bool_] | None = None, *, ef: int | None = None
+    ) -> NDArray[np.int64]:
+        """Return the positions that `candidates` returns, without their values."""
+        return self._walked(query, depth, mask, ef)[1]
+
+    def _walked(
+        self, query: NDArray[Any], depth: int, mask: NDArray[np.bool_] | None, ef: int | None
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Return squared distances or products, and positions."""
         n = len(self._codes)
         effort = max(EF if ef is None else whole_number(ef, "ef", _EF_BOUNDS), depth)
         if mask is not None and (mask.dtype != np.bool_ or mask.shape != (n,)):
@@ -297,9 +310,9 @@ class Graph:
         passing = n if mask is None else int(np.count_nonzero(mask))
         wanted = min(depth, passing)
         if wanted <= 0 or self._searched is None:
-            return np.empty(0, np.int64), np.empty(0, np.float32)
+            return np.empty(0, np.float32), np.empty(0, np.int64)
         raw, rows = self._nearest(self._searched, plain, wanted, effort, mask if passing < n else None)
-        return rows + self.first, self._space.values(raw)
+        return raw, rows + self.first if self.first else rows
 
     def _nearest(
         self,

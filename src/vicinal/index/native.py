@@ -4,7 +4,7 @@ faiss is imported on first use (about 0.2 s), so that `import vicinal` and exact
 over f32 cosine, dot and l2 never pay for it. The functions take and return NumPy arrays,
 release the GIL while they run, and use one thread, but for L1 of more than ten queries (OpenMP).
 Threads are ours: OpenMP's spin when the processor is busy (training measured ten times slower with
-two than with one), so whatever would use them runs inside `_one_thread`.
+two than with one), so whatever would use them runs inside `_Threads`.
 
 faiss offers no "distance of one query to every f16 or int8 row" in Python. The scanner of its
 scalar quantiser does exactly that through a range search with an infinite radius: it walks the
@@ -22,7 +22,6 @@ of the latter corrupts the heap (1.15.1). Nothing here checks what it is given: 
 from __future__ import annotations
 
 import threading
-from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -32,8 +31,6 @@ from vicinal.index.scratch import scratch
 from vicinal.index.workers import in_threads
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from numpy.typing import NDArray
 
 __all__ = [
@@ -67,16 +64,21 @@ def _faiss() -> Any:  # noqa: ANN401 - faiss has no types; they end in this modu
     return faiss
 
 
-@contextmanager
-def _one_thread(threads: int = 1) -> Iterator[None]:
-    """Keep faiss from starting (more) OpenMP threads; the setting belongs to the calling thread."""
-    faiss = _faiss()
-    before = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(threads)
-    try:
-        yield
-    finally:
-        faiss.omp_set_num_threads(before)
+class _Threads:
+    """Keep faiss from starting more OpenMP threads than these; the setting belongs to the calling thread."""
+
+    __slots__ = ("_before", "_threads")
+
+    def __init__(self, threads: int) -> None:
+        self._threads = threads
+
+    def __enter__(self) -> None:
+        faiss = _faiss()
+        self._before = faiss.omp_get_max_threads()
+        faiss.omp_set_num_threads(self._threads)
+
+    def __exit__(self, *_: object) -> None:
+        _faiss().omp_set_num_threads(self._before)
 
 
 def l2_squared(query: NDArray[np.float32], rows: NDArray[np.float32], out: NDArray[np.float32]) -> None:
@@ -98,7 +100,7 @@ def values_at(
     faiss = _faiss()
     pointer = faiss.swig_ptr
     compare = faiss.fvec_L2sqr_by_idx if l2 else faiss.fvec_inner_products_by_idx
-    with _one_thread():  # it would wake a second thread for even one query, and wait for it to come and go
+    with _Threads(1):  # it would wake a second thread for even one query, and wait for it to come and go
         compare(pointer(out), pointer(query), pointer(rows), pointer(positions), rows.shape[1], 1, len(positions))
 
 
@@ -202,7 +204,7 @@ def _train_some(rows: NDArray[np.float32], m: int, iterations: int, seed: int) -
     parameters.seed = seed
     parameters.min_points_per_centroid = 1  # below it faiss writes to stderr
     parameters.max_points_per_centroid = 1 << 30
-    with _one_thread():
+    with _Threads(1):
         quantizer.train(rows)
     centroids: NDArray[np.float32] = faiss.vector_to_array(quantizer.centroids)
     return centroids.reshape(m, 16, dim // m)
@@ -237,13 +239,13 @@ class ProductCodes:
 
     def encode(self, rows: NDArray[np.float32]) -> NDArray[np.uint8]:
         """Return packed codes (n, m / 2)."""
-        with _one_thread():
+        with _Threads(1):
             codes: NDArray[np.uint8] = self._encoder.compute_codes(rows)
         return codes
 
     def decode(self, codes: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the vectors (n, dim) that codes stand for."""
-        with _one_thread():
+        with _Threads(1):
             rows: NDArray[np.float32] = self._encoder.decode(codes)
         return rows
 
@@ -265,7 +267,7 @@ class ProductCodes:
         if len(queries) == 1:
             search(pointer(queries), 1, pointer(codes), len(codes), heap, True)
         else:
-            with _one_thread():
+            with _Threads(1):
                 search(pointer(queries), len(queries), pointer(codes), len(codes), heap, True)
         return values, rows
 
@@ -301,7 +303,7 @@ class FastScan:
         if len(queries) == 1:
             self._index.search_c(1, pointer(queries), k, pointer(values), pointer(rows))
         else:
-            with _one_thread():
+            with _Threads(1):
                 self._index.search_c(len(queries), pointer(queries), k, pointer(values), pointer(rows))
         return values, rows
 

@@ -7,11 +7,12 @@ of range, or to a row that lacks the level, is read beyond the arrays. `links` c
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vicinal.index.native import ALIGNMENT, _faiss, _one_thread
+from vicinal.index.native import ALIGNMENT, _faiss, _Threads
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -67,13 +68,13 @@ class ByteCoder:
 
     def encode(self, rows: NDArray[np.float32]) -> NDArray[np.uint8]:
         """Return codes (n, width) of finite rows (n, dim); what lies outside the steps is cut off."""
-        with _one_thread():
+        with _Threads(1):
             codes: NDArray[np.uint8] = self._encoder.sa_encode(self.padded(rows))
         return codes
 
     def decode(self, codes: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the rows (n, dim) that codes stand for."""
-        with _one_thread():
+        with _Threads(1):
             rows: NDArray[np.float32] = self._encoder.sa_decode(np.ascontiguousarray(codes))
         return rows[:, : self.dim]
 
@@ -88,7 +89,7 @@ class ByteCoder:
         values, rows = np.empty(k, np.float32), np.empty(k, np.int64)
         pointer = _faiss().swig_ptr
         query = self.padded(query)
-        with _one_thread():  # unlike the walk, it would share out the rows of even one query
+        with _Threads(1):  # unlike the walk, it would share out the rows of even one query
             index.search_c(1, pointer(query), k, pointer(values), pointer(rows))
         return values, rows
 
@@ -107,7 +108,7 @@ class GrowingGraph:
     def add(self, rows: NDArray[np.float32], threads: int) -> None:
         """Add finite rows (n, dim), with up to `threads` OpenMP threads; the GIL is released."""
         rows = self._coder.padded(rows)
-        with _one_thread(threads):
+        with _Threads(threads):
             self._index.add_c(len(rows), _faiss().swig_ptr(rows))
 
     def __len__(self) -> int:
@@ -123,6 +124,12 @@ class GrowingGraph:
         faiss, graph = _faiss(), self._index.hnsw
         levels = faiss.vector_to_array(graph.levels).astype(np.uint8)
         return faiss.vector_to_array(graph.neighbors), levels, int(graph.entry_point)
+
+
+@lru_cache(maxsize=64)
+def _walking(ef: int) -> Any:  # noqa: ANN401 - as everything of faiss's
+    """Return faiss's parameters of a walk, which are read alone."""
+    return _faiss().SearchParametersHNSW(efSearch=ef)
 
 
 class SearchedGraph:
@@ -172,10 +179,12 @@ class SearchedGraph:
         values, rows = np.empty(k, np.float32), np.empty(k, np.int64)
         query = self._coder.padded(query)
         if bits is None:
-            parameters = faiss.SearchParametersHNSW(efSearch=ef)
+            parameters = _walking(ef)
         else:
             chosen = faiss.IDSelectorBitmap(bits)
             parameters = faiss.SearchParametersHNSW(efSearch=ef, sel=chosen)
         self._index.search_c(1, pointer(query), k, pointer(values), pointer(rows), parameters)
+        if rows[-1] >= 0:
+            return values, rows
         found = rows >= 0
-        return (values, rows) if found.all() else (values[found], rows[found])
+        return values[found], rows[found]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vicinal.index.native import _faiss, _one_thread, _quantizer
+from vicinal.index.native import _faiss, _quantizer, _Threads
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,7 +27,7 @@ def train_centroids(rows: NDArray[np.float32], n_lists: int, *, iterations: int,
     clustering.min_points_per_centroid = 1  # below it faiss writes to stderr
     clustering.max_points_per_centroid = 1 << 30
     index = faiss.IndexFlatL2(dim)
-    with _one_thread():
+    with _Threads(1):
         clustering.train(np.ascontiguousarray(rows), index)
     centroids: NDArray[np.float32] = faiss.vector_to_array(clustering.centroids)
     return centroids.reshape(n_lists, dim)
@@ -37,7 +37,7 @@ def nearest_centroids(rows: NDArray[np.float32], centroids: NDArray[np.float32])
     """Return which of centroids (n_lists, dim) is nearest to each row (n, dim), by squared distance."""
     faiss = _faiss()
     index = faiss.IndexFlatL2(centroids.shape[1])
-    with _one_thread():
+    with _Threads(1):
         index.add(np.ascontiguousarray(centroids))
         nearest: NDArray[np.int64] = index.search(np.ascontiguousarray(rows), 1)[1][:, 0]
     return nearest
@@ -94,7 +94,7 @@ class ListedFastScan:
             chosen = faiss.IDSelectorBitmap(bits)
             parameters = faiss.IVFSearchParameters(nprobe=len(lists), sel=chosen)
         near = np.zeros(len(lists), np.float32)  # what residuals would need
-        with _one_thread():
+        with _Threads(1):
             self._index.search_preassigned_c(
                 1, pointer(query), k, pointer(lists), pointer(near),
                 pointer(values), pointer(rows), False, parameters,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -81,13 +82,15 @@ class PlainSpace:
         exact = np.asarray(query, np.float64)
         if exact.shape != (self.spec.dim,):
             raise InvalidInput(f"expected a query of shape ({self.spec.dim},), got {exact.shape}")
-        square = float(exact @ exact)
-        if not np.isfinite(square):
+        square = float(exact.dot(exact))
+        if not math.isfinite(square):
             raise InvalidInput("a query holds a number that is not finite")
-        if self.spec.metric == "l2":
-            exact = np.clip(exact * self.scale, -_MOST, _MOST)
+        if self.spec.metric != "l2":
+            exact = exact / (math.sqrt(square) or 1.0)
+        elif math.sqrt(square) * self.scale <= _MOST:
+            exact = exact * self.scale
         else:
-            exact = exact / (np.sqrt(square) or 1.0)
+            exact = np.clip(exact * self.scale, -_MOST, _MOST)
         return exact.astype(np.float32)[None]
 
     def values(self, raw: NDArray[np.float32]) -> NDArray[np.float32]:

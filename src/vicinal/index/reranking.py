@@ -66,15 +66,22 @@ def rerank(
             near = survivors(query, rows, spec, k)
             if near is not None:
                 positions, rows = positions.take(near), rows.take(near, axis=0)
-        exact = distances(query, rows, spec)
-        rounded = exact.astype(np.float32)
-        keys: NDArray[Any] = rounded
+        return _ranked(query, positions, rows, spec, k)
+
+
+def _ranked(
+    query: NDArray[Any], positions: NDArray[np.int64], rows: NDArray[Any], spec: VectorSpec, k: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Return the k nearest of rows by float64 distances; inside `np.errstate`."""
+    exact = distances(query, rows, spec)
+    rounded = exact.astype(np.float32)
+    keys: NDArray[Any] = rounded
+    order = np.lexsort((positions, keys))
+    if not math.isfinite(rounded.sum()):  # beyond float32 they still have an order
+        keys = rounded_keys(exact)
         order = np.lexsort((positions, keys))
-        if not math.isfinite(float(rounded.sum())):  # beyond float32 they still have an order
-            keys = rounded_keys(exact)
-            order = np.lexsort((positions, keys))
     if len(order) > k:
-        order = order[: np.searchsorted(keys[order], keys[order[k - 1]], "right")]
+        order = order[: keys[order].searchsorted(keys[order[k - 1]], "right")]
     return positions[order], rounded[order]
 
 
@@ -88,6 +95,9 @@ def rerank_in(
     if len(positions) > max(k, _DIRECT) and spec.dtype == "f32" and spec.metric in ("cosine", "dot", "l2"):
         with np.errstate(all="ignore"):
             near = _survivors_in(query, positions, whole, spec, k)
+            if near is not None and len(near) <= _DIRECT:
+                positions = positions.take(near)
+                return _ranked(query, positions, whole.vectors.take(positions, 0), spec, k)
         if near is not None:
             positions = positions.take(near)
     return rerank(query, positions, lambda at: whole.vectors.take(at, 0), spec, k)
@@ -146,7 +156,7 @@ def _near(
     if not math.isfinite(limit):  # out of range for float32: compare all of them directly
         return None
     limit += _ROUNDING * abs(limit) + _LEAST  # no less when it is rounded to float32
-    near: NDArray[np.int64] = np.flatnonzero(~(values > limit))
+    near: NDArray[np.int64] = (~(values > limit)).nonzero()[0]
     return near
 
 
@@ -158,7 +168,7 @@ def _squares(query: NDArray[Any], rows: NDArray[np.float32]) -> tuple[NDArray[np
 
 
 def _square_errors(values: NDArray[np.float32], dim: int) -> tuple[float, float]:
-    if not np.isfinite(values.max()):
+    if not math.isfinite(values.max()):
         return np.inf, np.inf
     # Differences keep their digits whatever offset the vectors share; squares may underflow.
     return 2.0 * gamma(2 * dim + 8) + _ROUNDING, 2.0 * dim * 2.0**-126

@@ -59,6 +59,8 @@ def parse_vector(value: object, spec: VectorSpec, *, quantize: Quantize | None =
     array([1, 2], dtype=int8)
     """
     if type(value) is np.ndarray and value.shape == (spec.dim,) and value.dtype == spec.storage_dtype:
+        if spec.dtype == "f32" and value.flags.c_contiguous and 0.0 < value.dot(value) < np.inf:
+            return value  # a finite sum of squares has finite terms
         return convert(value[None], spec, quantize)[0]  # type: ignore[no-any-return]  # the usual query
     rows = parse_vectors(value, spec, quantize=quantize)
     if len(rows) != 1:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from vicinal.errors import Corrupted
@@ -92,6 +93,7 @@ def depth_for(recall: float, k: int, n_rows: int, bits: int, calibration: Calibr
     return max(math.ceil(depth), 2 * k, 16)
 
 
+@lru_cache(maxsize=256)
 def recall_of(depth: int, k: int, calibration: Calibration | None) -> float | None:
     """Return the measured recall of a depth, None where nothing was measured."""
     if calibration is None:

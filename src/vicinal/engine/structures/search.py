@@ -116,7 +116,7 @@ class IndexSearch:
         """Return positions of likely rows of the structure, ascending."""
         index, positions, effort = self._structure.index, self._structure.placed.positions, self._effort
         if isinstance(index, Graph):
-            rows, _ = index.candidates(query, effort.depth, self._passing, ef=effort.level)
+            rows = index.likely(query, effort.depth, self._passing, ef=effort.level)
         elif isinstance(index, Lists):
             rows, _ = index.candidates(
                 query,
