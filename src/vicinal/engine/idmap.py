@@ -111,21 +111,22 @@ def hold(view: View) -> None:
     """Take all ids into memory that may be there, unless they are. Cost: 0.3 s per million rows."""
     if not _is_wanted(view):
         return
-    _get(view, IdMap.empty(text=view.record.id_type == "str").grown(view.session, view.record.id))
+    empty = IdMap.empty(text=view.record.id_type == "str")
+    _get(view, lambda: empty.grown(view.session, view.record.id))
 
 
 def _held(view: View) -> IdMap | None:
     """Return the ids in memory, brought up to date; None where there are none."""
     if view.parts.peek(view.record, _KEY) is None:
         return None
-    return _get(view, IdMap.empty(text=view.record.id_type == "str"))
+    return _get(view, lambda: IdMap.empty(text=view.record.id_type == "str"))
 
 
-def _get(view: View, otherwise: IdMap) -> IdMap:
+def _get(view: View, load: Callable[[], IdMap]) -> IdMap:
     def refresh(old: IdMap, _version: int) -> IdMap:
         return old.grown(view.session, view.record.id)
 
-    return view.parts.get(view.session, view.record, _KEY, lambda: otherwise, refresh)
+    return view.parts.get(view.session, view.record, _KEY, load, refresh)
 
 
 def ids_of(view: View, numbers: NDArray[np.int64], missing: Callable[[], None] | None = None) -> list[Id]:

@@ -14,7 +14,6 @@ from vicinal.engine import idmap, planner, resident
 from vicinal.engine.codes.calibration import recall_of
 from vicinal.engine.codes.held import Coded, Unusable, coded, is_scattered
 from vicinal.engine.codes.search import CodeSearch, is_far
-from vicinal.engine.fields import choice_of
 from vicinal.engine.read import expiries_of, metadata_of, spec_of, vectors_of
 from vicinal.engine.structures import beside
 from vicinal.engine.structures.search import WAYS, IndexSearch, explicit_depth, offered
@@ -140,7 +139,7 @@ def _nearest(view: View, entry: FieldRecord, request: SearchRequest, threads: in
 def _planned(field: Field, request: SearchRequest, queries: NDArray[np.generic], trace: Trace) -> list[Nearest]:
     """Return positions and distances by the cheapest way that meets the request."""
     offer = offered(field, request, trace.notes)
-    kind = choice_of(field.view.record, field.entry).kind
+    kind = field.view.choice(field.entry).kind
     coding = (offer is None or kind == AUTO) and not request.exact and kind != "flat"
     found = coded(field.view, field.entry, field.spec, field.slot_map) if coding else None
     if isinstance(found, Unusable):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vicinal.engine import rowmap, slotmap
+from vicinal.engine.fields import choice_of
 from vicinal.engine.growing import Growing
 from vicinal.filters import evaluate, fields
 from vicinal.storage import rows
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from vicinal.engine.rowmap import FieldColumn, RowMap
     from vicinal.engine.slotmap import SlotMap
     from vicinal.filters import Column, Node
+    from vicinal.indexing import IndexChoice
     from vicinal.storage.catalog import CollectionRecord, FieldRecord
     from vicinal.storage.session import Session
 
@@ -50,6 +52,14 @@ class View:
     _expired: NDArray[np.int64] | None = field(default=None, init=False)
     _slot_maps: dict[int, SlotMap] = field(default_factory=dict, init=False)
     _row_map: RowMap | None = field(default=None, init=False)
+    _choices: dict[int, IndexChoice] = field(default_factory=dict, init=False)
+
+    def choice(self, entry: FieldRecord) -> IndexChoice:
+        """Return the kind of index chosen for a vector field."""
+        found = self._choices.get(entry.id)
+        if found is None:
+            found = self._choices[entry.id] = choice_of(self.record, entry)
+        return found
 
     def slots(self, entry: FieldRecord) -> SlotMap:
         """Return the slots of a vector field."""

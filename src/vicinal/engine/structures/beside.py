@@ -9,7 +9,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
-from vicinal.engine import fields, planner
+from vicinal.engine import planner
 from vicinal.engine.codes.held import Coded, coded
 from vicinal.engine.resident import Fetcher, held_length
 from vicinal.engine.structures.held import Structured, Unusable, key_of, structured
@@ -73,7 +73,7 @@ def is_wanted(view: View, entry: FieldRecord) -> bool:
     seen = view.parts.peek(view.record, key_of(entry))
     if isinstance(seen, (Structured, Unusable)) and seen.identity == entry.structure:
         return False
-    beside_codes = fields.choice_of(view.record, entry).kind == AUTO
+    beside_codes = view.choice(entry).kind == AUTO
     return beside_codes and held_length(view, entry) >= len(view.slots(entry))
 
 

@@ -180,7 +180,7 @@ class Builder:
         return now - since >= _STILL_SECONDS
 
     def _is_due(self, view: View, entry: FieldRecord, *, still: bool) -> bool:
-        spec, choice = spec_of(entry), fields.choice_of(view.record, entry)
+        spec, choice = spec_of(entry), view.choice(entry)
         if choice.kind == AUTO and not still:
             return False
         try:

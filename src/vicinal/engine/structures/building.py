@@ -123,7 +123,7 @@ class Building:
             spec = None if entry is None else spec_of(entry)
             if view is None or entry is None or spec is None:
                 return None
-            slot_map, choice = view.slots(entry), fields.choice_of(view.record, entry)
+            slot_map, choice = view.slots(entry), view.choice(entry)
             made = beside.made_for(choice, view, entry, spec)
             if made is None:
                 return None

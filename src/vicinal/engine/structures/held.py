@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from vicinal.engine.fields import choice_of
 from vicinal.engine.structures.effort import EffortCalibration
 from vicinal.engine.structures.makers import restored
 from vicinal.errors import Corrupted
@@ -118,7 +117,7 @@ def structured(
     there is none until then. Cost of loading: 0.5 s per million rows of 256 dimensions as a graph.
     """
     identity = entry.structure
-    beside = choice_of(view.record, entry).kind == AUTO
+    beside = view.choice(entry).kind == AUTO
     if identity is None or (beside and vectors_of is None and not _is_held(view, entry)):
         return None
 
@@ -169,7 +168,7 @@ def _loaded(
 ) -> Structured:
     described = structures.described(view.session, entry.id, identity)
     kind, covered, parameters = described.get("kind"), described.get("covered"), described.get("parameters")
-    chosen = choice_of(view.record, entry).kind
+    chosen = view.choice(entry).kind
     known = kind == ("hnsw" if chosen == AUTO else chosen)
     if not known or not isinstance(covered, int) or not isinstance(parameters, dict):
         message = f"index {identity} is not described as it should be"

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from vicinal.engine import fields
 from vicinal.engine.codes.calibration import depth_for
 from vicinal.engine.codes.held import Coded, coded, masks_of
 from vicinal.engine.planner import EXACT_RECALL
@@ -31,6 +30,8 @@ if TYPE_CHECKING:
 
 _TAIL_ROWS: Final = 4096
 """More rows behind a structure are searched by their codes, where they have any."""
+_FEW_LOOSE: Final = 64
+"""So many loose rows are compared with the candidates; of more, first those that may be near are told."""
 WAYS: Final[Mapping[str, Way]] = {"scan": "code scan", "hnsw": "hnsw", "ivf": "ivf", "scann": "scann"}
 """What the planner calls the way that goes with a kind."""
 
@@ -55,7 +56,7 @@ def offered(field: Field, request: SearchRequest, notes: list[str]) -> Offer | N
 
     Raises InvalidInput for an effort that the field's kind does not have.
     """
-    choice = fields.choice_of(field.view.record, field.entry)
+    choice = field.view.choice(field.entry)
     choice.check_effort(request.effort)
     explicit = dict(request.effort or {})
     if request.exact or (request.recall > EXACT_RECALL and not explicit):
@@ -139,7 +140,7 @@ class IndexSearch:
         if mask is not None and len(loose):
             passing = mask[loose]
             loose, loose_vectors = loose[passing], loose_vectors[passing]
-        if self.fetch.whole is not None and len(loose) > k:
+        if self.fetch.whole is not None and len(loose) > max(k, _FEW_LOOSE):
             likely = survivors(query, loose_vectors, self._field.spec, k)
             loose = loose if likely is None else loose[likely]
         positions = np.concatenate([inside, behind, loose])
