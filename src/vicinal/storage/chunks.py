@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import operator
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, cast
 
 import apsw
@@ -192,6 +194,13 @@ def changed(session: Session, field: int, since: int) -> Iterator[Chunk]:
         )
 
 
+_AT_ONCE: Final = 4096
+_CHUNKS_OF: Final = """
+    select wanted.value, chunk.key, chunk.count, substr(chunk.sums, 4 * (?1 + wanted.value - chunk.key) + 1, 4)
+    from json_each(?2) as wanted cross join vicinal_chunk as chunk
+    on chunk.key = (select max(key) from vicinal_chunk where key between ?1 and ?1 + wanted.value)"""
+
+
 class Reader:
     """Reads vectors by chunk and by slot within the session's snapshot; one open blob handle."""
 
@@ -200,47 +209,59 @@ class Reader:
         self._base = first_key(field)
         self._spec = spec
         self._blob: apsw.Blob | None = None
+        self._key = -1
+        self._row_bytes = spec.row_bytes
 
     def into(self, first: int, offset: int, out: NDArray[np.generic]) -> None:
         """Read len(out) vectors into `out` (n, width), from slot `first + offset` of chunk `first`."""
-        if not len(out):
-            return
-        key = self._base + first
+        if len(out):
+            self._read(first, offset, _bytes_of(out), 0, len(out))
+
+    def _read(self, first: int, offset: int, out: memoryview, at: int, n: int) -> None:
+        """Read n vectors into the bytes of `out`, from its vector number `at` on."""
+        key, row_bytes = self._base + first, self._row_bytes
         try:
             if self._blob is None:
                 self._blob = self._connection.blob_open("main", "vicinal_vector", "data", key, False)
-            else:
+            elif key != self._key:
                 self._blob.reopen(key)
-            self._blob.seek(offset * self._spec.row_bytes)
-            self._blob.read_into(_bytes_of(out))
+            self._key = key
+            self._blob.seek(offset * row_bytes)
+            self._blob.read_into(out, at * row_bytes, n * row_bytes)
         except (apsw.SQLError, ValueError) as error:
-            message = f"the vectors of slots {first + offset} to {first + offset + len(out) - 1} are missing"
+            message = f"the vectors of slots {first + offset} to {first + offset + n - 1} are missing"
             raise Corrupted(message) from error
 
     def at(self, slots: Sequence[int] | NDArray[np.int64]) -> NDArray[np.generic]:
         """Return the vectors (n, width) of these slots, in the order given. Raises Corrupted."""
         wanted = np.asarray(slots, np.int64)
         out = np.empty((len(wanted), self._spec.width), self._spec.storage_dtype)
-        sums = np.empty(len(wanted), np.uint32)
-        chunk = Span(0, 0, sums)
-        for position in np.argsort(wanted, kind="stable").tolist():
-            slot = int(wanted[position])
-            if not chunk.first <= slot < chunk.first + chunk.written:
-                chunk = self._chunk_of(slot)
-            sums[position] = chunk.sums[slot - chunk.first]
-            self.into(chunk.first, slot - chunk.first, out[position : position + 1])
+        if not len(wanted):
+            return out
+        sums, memory = np.empty(len(wanted), np.uint32), _bytes_of(out)
+        order = np.argsort(wanted, kind="stable")  # the file is read in order
+        for start in range(0, len(order), _AT_ONCE):
+            part = order[start : start + _AT_ONCE]
+            ascending = wanted[part].tolist()
+            firsts, sums[part] = self._chunks_of(ascending)
+            for position, slot, first in zip(part.tolist(), ascending, firsts, strict=True):
+                self._read(first, slot - first, memory, position, 1)
         check(out, wanted, sums)
         return out
 
-    def _chunk_of(self, slot: int) -> Span:
-        found = self._connection.execute(
-            "select key, count, sums from vicinal_chunk where key between ? and ? order by key desc limit 1",
-            (self._base, self._base + slot),
-        ).fetchone()
-        if found is None or slot >= number_of(cast("int", found[0])) + cast("int", found[1]):
-            message = f"slot {slot} lies in no chunk; run: vicinal verify --repair"
+    def _chunks_of(self, slots: list[int]) -> tuple[list[int], NDArray[np.uint32]]:
+        """Return the first slot of each slot's chunk, and its checksum (n,)."""
+        found = self._connection.execute(_CHUNKS_OF, (self._base, json.dumps(slots))).fetchall()
+        firsts = [number_of(cast("int", row[1])) for row in found]
+        sums = b"".join(cast("bytes", row[3]) for row in found)
+        ends = [first + cast("int", row[2]) for first, row in zip(firsts, found, strict=True)]
+        sound = [row[0] for row in found] == slots and len(sums) == 4 * len(slots)
+        if not sound or any(map(operator.ge, slots, ends)):
+            message = (
+                f"not all of the slots {slots[0]} to {slots[-1]} lie in a sound chunk; run: vicinal verify --repair"
+            )
             raise Corrupted(message)
-        return _span(*found)
+        return firsts, np.frombuffer(sums, "<u4")
 
     def close(self) -> None:
         """Close the blob handle."""
