@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from numpy.typing import NDArray
 
 T = TypeVar("T", bound=np.generic)
@@ -75,3 +77,24 @@ class Growing(Generic[T]):
             buffer = _Buffer(array, end)
         buffer.array[self.length : end] = rows
         return Growing(buffer, end)
+
+
+def renewed(
+    flags: Growing[np.bool_], now: Mapping[tuple[int, int], NDArray[np.bool_]], more: Iterable[NDArray[np.bool_]]
+) -> tuple[Growing[np.bool_], int]:
+    """Return flags with those of ranges [start, end) as they are `now`, and `more` behind; and how many more are true.
+
+    Cost: a copy of all where any of them changed, else that of what is given.
+    """
+    before, gained = flags.view, 0
+    changed = {part: new for part, new in now.items() if not np.array_equal(new, before[slice(*part)])}
+    if changed:
+        array = before.copy()
+        for (start, end), new in changed.items():
+            gained += int(np.count_nonzero(new)) - int(np.count_nonzero(before[start:end]))
+            array[start:end] = new
+        flags = Growing.of(array)
+    for new in more:
+        gained += int(np.count_nonzero(new))
+        flags = flags.appended(new)
+    return flags, gained

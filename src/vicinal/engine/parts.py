@@ -15,7 +15,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from vicinal.storage.session import Session
 
 T = TypeVar("T")
+_GROWTH = 2
+"""A part may have grown so much since it was shared: codes make a second layout when it is first needed."""
 Load = Callable[[], T]
 Refresh = Callable[[T, int], "T | None"]
 """(old value, its version) -> the value now, or None where it must be loaded anew."""
@@ -33,6 +35,7 @@ class _Part(Generic[T]):
     version: int
     stamp: int
     value: T
+    nbytes: int = 0
 
 
 class Parts:
@@ -121,6 +124,7 @@ class Parts:
             return part
 
     def _share(self, key: tuple[int, Hashable], part: _Part[object]) -> None:
+        part = replace(part, nbytes=self._nbytes_of(part.value))
         with self._guard:
             known = self._shared.get(key)
             if known is None or known.version <= part.version:
@@ -130,6 +134,8 @@ class Parts:
 
     def _evict(self, keep: tuple[int, Hashable]) -> None:
         """Drop the least recently used parts beyond the budget; called under the guard."""
+        if _GROWTH * sum(part.nbytes for part in self._shared.values()) <= self.budget:
+            return
         sizes = {key: self._nbytes_of(part.value) for key, part in self._shared.items()}
         total = sum(sizes.values())
         for key in list(self._shared):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -56,15 +57,26 @@ class Resident:
 
     @classmethod
     def of(
-        cls, slots: Growing[np.int64], blocks: Sequence[ResidentBlock], length: int, room: Room | None = None
+        cls, slots: Growing[np.int64], blocks: Sequence[ResidentBlock], length: int, old: Resident | None = None
     ) -> Resident:
-        """Return these blocks, whole but for the last, as the first `length` positions."""
-        fetch = fetch_from([Block(at * BLOCK_ROWS, block.vectors.view) for at, block in enumerate(blocks)])
-        vectors = side_by_side([block.vectors.view for block in blocks])
-        norms = side_by_side([block.norms.view for block in blocks if block.norms is not None])
-        told = norms is not None and vectors is not None and len(norms) == len(vectors)
-        whole = None if vectors is None else Whole(vectors, norms if told else None)
-        return cls(slots, tuple(blocks), length, fetch, whole, room or Room())
+        """Return these blocks, whole but for the last, as the first `length` positions; `old`: what they were before.
+
+        Cost: 4 us per block, unless only the last is new to `old`.
+        """
+        vectors = [block.vectors.view for block in blocks]
+        norms = [block.norms.view for block in blocks if block.norms is not None]
+        before = old.whole if old is not None and len(old.blocks) == len(blocks) > 1 else None
+        if old is not None and before is not None and all(map(operator.is_, blocks[:-1], old.blocks)):
+            start = BLOCK_ROWS * (len(blocks) - 1)
+            vectors = [before.vectors[:start], vectors[-1]]
+            norms = norms if before.norms is None else [before.norms[:start], norms[-1]]
+        together, all_norms = side_by_side(vectors), side_by_side(norms)
+        told = together is not None and all_norms is not None and len(all_norms) == len(together)
+        whole = None if together is None else Whole(together, all_norms if told else None)
+        starts = range(0, length, BLOCK_ROWS)
+        pieces = [Block(at, piece) for at, piece in zip(starts, vectors, strict=True)] if whole is None else []
+        fetch = fetch_from(pieces if whole is None else [Block(0, whole.vectors)])
+        return cls(slots, tuple(blocks), length, fetch, whole, old.room if old is not None else Room())
 
     @property
     def nbytes(self) -> int:
@@ -84,7 +96,8 @@ def resident(
     def extend(old: Resident | None) -> Resident:
         blocks = list(old.blocks) if old is not None else []
         length = old.length if old is not None else 0
-        room = old.room if old is not None else Room()
+        empty = Resident.of(slot_map.slots, (), 0) if old is None else old
+        room = empty.room
         wanted = wanted_of(length)
         read: list[Callable[[], ResidentBlock]] = []
         made = BlockMaker(spec, blocks[0].codes if blocks else None)
@@ -102,7 +115,7 @@ def resident(
                     blocks[-1] = blocks[-1].longer(finished(), spec)
                 else:
                     blocks.append(finished())
-        return Resident.of(slot_map.slots, blocks, length, room)
+        return Resident.of(slot_map.slots, blocks, length, empty)
 
     def fits(old: Resident) -> bool:
         return old.slots.agrees(slot_map.slots, old.length)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 import numpy as np
 
-from vicinal.engine.growing import Growing
+from vicinal.engine.growing import Growing, renewed
 from vicinal.errors import Corrupted
 from vicinal.filters import MISSING, Column
 from vicinal.storage import rows
@@ -34,11 +34,16 @@ Path = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class RowMap:
-    """Positions 0..n-1 in the order of row numbers. numbers: int64, ascending. exists: bool."""
+    """Positions 0..n-1 in the order of row numbers. numbers: int64, ascending. existing: bool."""
 
     numbers: Growing[np.int64]
-    exists: NDArray[np.bool_]
+    existing: Growing[np.bool_]
     n_rows: int
+
+    @property
+    def exists(self) -> NDArray[np.bool_]:
+        """Whether the row of each position is there."""
+        return self.existing.view
 
     def __len__(self) -> int:
         return self.numbers.length
@@ -54,29 +59,27 @@ class RowMap:
 def load(session: Session, collection: int) -> RowMap:
     """Read the numbers of all rows. Cost: about 50 ms per million."""
     numbers = rows.numbers(session, collection)
-    return RowMap(Growing.of(numbers), np.ones(len(numbers), np.bool_), len(numbers))
+    return RowMap(Growing.of(numbers), Growing.of(np.ones(len(numbers), np.bool_)), len(numbers))
 
 
 def refresh(old: RowMap, version: int, session: Session, collection: int) -> RowMap | None:
     """Return `old`, made at `version`, brought up to the session's snapshot; None to load anew."""
     blocks = rows.changed_blocks(session, collection, version)
     numbers = old.numbers
-    exists, tail = old.exists.copy(), [old.exists[:0]]
-    known = numbers.view
+    seen, tail, known = {}, [], numbers.view
     last = int(known[-1]) if len(known) else -1
     for low, high in _ranges(blocks):
         found = rows.numbers(session, collection, low, high)
         start, end = (int(at) for at in np.searchsorted(known, (low, high)))
-        exists[start:end] = np.isin(known[start:end], found, assume_unique=True)
+        seen[start, end] = np.isin(known[start:end], found, assume_unique=True)
         fresh = found[found > last]
         if len(fresh):
             numbers = numbers.appended(fresh)
             tail.append(np.ones(len(fresh), np.bool_))
-    exists = np.concatenate([exists, *tail])
-    n_rows = int(exists.sum())
-    if len(exists) > _FEW and n_rows < _MUCH_DEAD * len(exists):
+    existing, gained = renewed(old.existing, seen, tail)
+    if existing.length > _FEW and old.n_rows + gained < _MUCH_DEAD * existing.length:
         return None
-    return RowMap(numbers, exists, n_rows)
+    return RowMap(numbers, existing, old.n_rows + gained)
 
 
 def _ranges(blocks: Sequence[int]) -> list[tuple[int, int]]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from vicinal.engine.growing import Growing
+from vicinal.engine.growing import Growing, renewed
 from vicinal.storage import chunks
 
 if TYPE_CHECKING:
@@ -27,13 +27,14 @@ _FEW = 4096
 class SlotMap:
     """Positions 0..n-1 in the order of slots; arrays aligned to them must not be written to.
 
-    slots, rows: int64. live: bool. Maps of one history may differ: what is brought up to date in fewer steps
-    never sees slots that came and went between them. So what was made for one map (vectors, positions)
-    serves another where their `slots` agree.
+    slots, rows: int64. live: bool, the view of `alive`, and one object as long as the map is.
+    Maps of one history may differ: what is brought up to date in fewer steps never sees slots that came and
+    went between them. So what was made for one map (vectors, positions) serves another where their `slots` agree.
     """
 
     slots: Growing[np.int64]
     rows: Growing[np.int64]
+    alive: Growing[np.bool_]
     live: NDArray[np.bool_]
     n_live: int
 
@@ -49,8 +50,9 @@ def load(session: Session, field: FieldRecord) -> SlotMap:
     return SlotMap(
         Growing.of(_joined(slots, np.int64)),
         Growing.of(_joined([chunk.rows for chunk in found], np.int64)),
+        Growing.of(live),
         live,
-        int(live.sum()),
+        int(np.count_nonzero(live)),
     )
 
 
@@ -62,12 +64,12 @@ def refresh(old: SlotMap, version: int, session: Session, field: FieldRecord) ->
     """Return `old`, made at `version`, brought up to the session's snapshot.
 
     None where it must be loaded anew: chunks were dropped meanwhile, or most positions are dead.
+    Cost: that of the chunks that changed; where rows went, a copy of one byte per position.
     """
     if version < field.floor:
         return None
     slots, rows = old.slots, old.rows
-    live, tail = old.live.copy(), [old.live[:0]]
-    known = slots.view
+    seen, tail, known = {}, [], slots.view
     last = int(known[-1]) if len(known) else -1
     for chunk in chunks.changed(session, field.id, version):
         fresh = max(0, min(chunk.written, last + 1 - chunk.first))  # slots of this chunk seen before
@@ -75,13 +77,13 @@ def refresh(old: SlotMap, version: int, session: Session, field: FieldRecord) ->
         end = int(np.searchsorted(known, chunk.first + fresh))
         if chunk.alive and end - start < fresh:
             return None  # dead before, and therefore left out: a repair has brought it back
-        live[start:end] = chunk.live[known[start:end] - chunk.first]
+        seen[start, end] = chunk.live[known[start:end] - chunk.first]
         if fresh < chunk.written and chunk.alive:
             slots = slots.appended(np.arange(chunk.first + fresh, chunk.first + chunk.written))
             rows = rows.appended(chunk.rows[fresh:])
             tail.append(chunk.live[fresh:])
-    live = np.concatenate([live, *tail])
-    n_live = int(live.sum())
-    if len(live) > _FEW and n_live < _MUCH_DEAD * len(live):
+    alive, gained = renewed(old.alive, seen, tail)
+    if alive.length > _FEW and old.n_live + gained < _MUCH_DEAD * alive.length:
         return None
-    return SlotMap(slots, rows, live, n_live)
+    live = old.live if alive is old.alive else alive.view
+    return SlotMap(slots, rows, alive, live, old.n_live + gained)

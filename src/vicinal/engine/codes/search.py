@@ -26,6 +26,8 @@ _DEEPER: Final = 4
 _TELLING: Final = 256
 """From so many candidates on, `expected_recall` tells searches that found what is near from others."""
 _NEARLY_TELLING: Final = 192
+_HARDER: Final = 1.25
+"""Rows that pass a filter may lie farther away than those that were measured, and codes tell these apart less well."""
 _ENOUGH: Final = 0.85
 """Of what unfiltered queries are expected to find: below it, a filtered one looks deeper."""
 # What `expected_recall` says of unfiltered queries at each of `DEPTHS`, where nothing was measured.
@@ -69,7 +71,7 @@ class CodeSearch:
     ) -> list[tuple[Nearest, int] | None]:
         """Look deeper, from what was `found` at this depth if it was, until the candidates tell that it is enough."""
         if found is None or depth < _NEARLY_TELLING:
-            depth = max(depth, _TELLING)
+            depth = max(math.ceil(depth * _HARDER), _TELLING)
             found = self._scans(queries, depth)
         answers: list[tuple[Nearest, int] | None] = [None] * len(queries)
         left = list(range(len(queries)))
