@@ -74,7 +74,7 @@ class JsonLines:
         try:
             value = json.loads(line.text, object_hook=hook, parse_constant=refuse)
         except json.JSONDecodeError as error:
-            message = f"{where}: not JSON: {error.msg} at character {error.pos + 1}"
+            message = f"{where}: not JSON: {error.msg.removesuffix(' at')} at character {error.pos + 1}"
             raise InvalidInput(message) from None
         except (RecursionError, OverflowError, ValueError) as error:
             if isinstance(error, InvalidInput):
