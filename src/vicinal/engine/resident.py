@@ -73,9 +73,8 @@ class Resident:
         together, all_norms = side_by_side(vectors), side_by_side(norms)
         told = together is not None and all_norms is not None and len(all_norms) == len(together)
         whole = None if together is None else Whole(together, all_norms if told else None)
-        starts = range(0, length, BLOCK_ROWS)
-        pieces = [Block(at, piece) for at, piece in zip(starts, vectors, strict=True)] if whole is None else []
-        fetch = fetch_from(pieces if whole is None else [Block(0, whole.vectors)])
+        apart = [Block(at * BLOCK_ROWS, block.vectors.view) for at, block in enumerate(blocks)] if whole is None else []
+        fetch = fetch_from(apart if whole is None else [Block(0, whole.vectors)])
         return cls(slots, tuple(blocks), length, fetch, whole, old.room if old is not None else Room())
 
     @property
