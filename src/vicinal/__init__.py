@@ -50,7 +50,7 @@ if not TYPE_CHECKING:  # type checkers shall find misspelt names
             raise AttributeError(message)
         from vicinal import public  # noqa: PLC0415
 
-        globals().update({known: getattr(public, known) for known in public.__all__})
+        globals().update(public.NAMES)
         return globals()[name]
 
     def __dir__() -> list[str]:

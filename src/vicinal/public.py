@@ -1,4 +1,6 @@
-"""The public names, gathered; `import vicinal` loads them when one is first used."""
+"""What `import vicinal` offers, loaded when one of its names is first used."""
+
+from typing import Final
 
 from vicinal import errors
 from vicinal.collection import Collection
@@ -8,22 +10,13 @@ from vicinal.filters import F
 from vicinal.report import Explanation, Report
 from vicinal.results import BatchHits, Hit, Hits, Row, Rows
 
-__all__ = [
-    "BatchHits",
-    "Collection",
-    "Database",
-    "Explanation",
-    "F",
-    "Hit",
-    "Hits",
-    "Report",
-    "Row",
-    "Rows",
-    "Transaction",
-    "VicinalError",
-    "connect",
-    "errors",
-]
+_shown = (BatchHits, Collection, Database, Explanation, Hit, Hits, Report, Row, Rows, Transaction, connect)
+for _each in _shown:
+    _each.__module__ = "vicinal"  # what reprs, tracebacks and documentation show
 
-for _public in (BatchHits, Collection, Database, Explanation, Hit, Hits, Report, Row, Rows, Transaction, connect):
-    _public.__module__ = "vicinal"  # what reprs, tracebacks and documentation show
+NAMES: Final[dict[str, object]] = {
+    **{each.__name__: each for each in _shown},
+    "F": F,
+    "VicinalError": VicinalError,
+    "errors": errors,
+}

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from vicinal.storage.session import Session
 
 T = TypeVar("T")
-_GROWTH = 2
+_GROWTH = 4
 """A part may have grown so much since it was shared: codes make a second layout when it is first needed."""
 Load = Callable[[], T]
 Refresh = Callable[[T, int], "T | None"]
