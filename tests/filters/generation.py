@@ -112,7 +112,7 @@ def value(pick: Pick) -> Any:
         case "text":
             return pick(["a", "ab", "abc"])
         case "list":
-            return [pick([*SCALARS, "a", "a", 1, [1], {"x": 1}]) for _ in range(pick([0, 1, 2, 3]))]
+            return [pick([*SCALARS, "a", "a", 1, [1], {"x": 1}]) for _ in range(pick([0, 1, 1, 2, 2, 3, 3, 12]))]
         case _:
             return {"x": pick(SCALARS)}
 

@@ -25,7 +25,8 @@ FILTERS = [
         "a = 1", "a >= 2", "a < 127.5", "a = 'a'", "a like 'a%'", "a > 'a'", "a = true",
         "a is null", "exists(a)", "a contains all ()",
         "a in (1, 'ab', 0.5, 40000)", "a contains 'a'", "a contains any (1, 'x', true)",
-        "a contains all ('a', 1)", "a between -200 and 200", "a >= timestamp '2024-05-01T12:00:00Z'",
+        "a contains all ('a', 1)", "a contains all (1, 2, 'a', true)",
+        "a between -200 and 200", "a >= timestamp '2024-05-01T12:00:00Z'",
     )
 ]  # fmt: skip
 
@@ -69,6 +70,30 @@ def test_extended_and_patched_equal_a_fresh_column() -> None:
                     values[position] = each
         for version, expected in [*history, (column, values)]:
             assert observed(version) == observed(Column.from_values(expected))
+
+
+def test_extended_by_repeats_values_by_position() -> None:
+    chance = random.Random(11)
+    for _ in range(300):
+        start = [a_value(chance.choice) for _ in range(chance.randrange(4))]
+        values = [a_value(chance.choice) for _ in range(chance.randrange(1, 5))]
+        rows = [chance.randrange(len(values)) for _ in range(chance.randrange(12))]
+        column = Column.from_values(start).extended_by(values, np.array(rows, np.int64))
+        assert observed(column) == observed(Column.from_values(start + [values[row] for row in rows]))
+
+
+@pytest.mark.parametrize("length", [7, 8, 9, 40])
+@pytest.mark.parametrize("n_wanted", [1, 5, 40])
+def test_lists_of_any_length_are_searched_whole(length: int, n_wanted: int) -> None:
+    rng = np.random.default_rng(length)
+    lists = [rng.integers(0, 50, length + extra % 3).tolist() for extra in range(200)]
+    lists[::7] = [list(range(60)) for _ in lists[::7]]
+    column = Column.from_values(lists)
+    wanted = set(rng.permutation(50)[:n_wanted].tolist())
+    for word, holds in (("any", lambda row: bool(wanted & set(row))), ("all", lambda row: wanted <= set(row))):
+        node = parse_filter(f"a contains {word} ?", [sorted(wanted)])
+        assert node is not None
+        assert evaluate(node, lambda _: column, len(lists)).tolist() == [holds(row) for row in lists]
 
 
 def test_two_appends_to_one_column_do_not_mix() -> None:

@@ -8,7 +8,7 @@ from vicinal.index import Block, row_norms, search_flat
 from vicinal.vectors import distances, parse_vectors
 
 PAIRS = [(t, m) for t in ("f32", "f16", "i8") for m in ("cosine", "l2", "dot", "l1")] + [("bit", "hamming")]
-SHAPES = ("normal", "offset", "huge", "tiny", "mixed", "duplicates", "grid", "outlier", "sparse")
+SHAPES = ("normal", "offset", "huge", "tiny", "mixed", "duplicates", "grid", "outlier", "sparse", "units")
 
 
 def make(rng, shape, n, spec):
@@ -16,10 +16,25 @@ def make(rng, shape, n, spec):
     dim = spec.dim
     if spec.dtype == "bit":
         return np.packbits(rng.random((n, dim)) < rng.choice([0.1, 0.5]), axis=1)
-    x = rng.standard_normal((n, dim))
     largest = {"f32": 3e38, "f16": 6e4, "i8": 127.0}[spec.dtype]
+    x = _floats(rng, shape, n, spec, largest)
+    if spec.dtype == "i8":
+        x = np.clip(np.rint(x * (30 if shape in ("normal", "sparse") else 1)), -128, 127)
+    x = np.clip(x, -largest, largest).astype(spec.storage_dtype)
+    if spec.metric == "cosine":
+        x[~x.any(axis=1), 0] = 1
+    return parse_vectors(x, spec)
+
+
+def _floats(rng, shape, n, spec, largest):
+    dim = spec.dim
+    x = rng.standard_normal((n, dim))
     if shape == "offset":
         x = x + {"f32": 1e4, "f16": 300.0, "i8": 100.0}[spec.dtype]
+    elif shape == "units":  # lengths of one, or just about, and directions that hardly differ
+        x = x[:1] + x * 10.0 ** rng.integers(-6, 1)
+        x /= np.linalg.norm(x, axis=1, keepdims=True)
+        x *= 1.0 + rng.choice([1e-7, 1e-6, 2e-6]) * rng.standard_normal((n, 1))
     elif shape == "huge":
         x = x / np.abs(x).max() * largest
     elif shape == "tiny":
@@ -34,12 +49,7 @@ def make(rng, shape, n, spec):
         x[rng.integers(0, n)] *= largest / np.abs(x).max() / 2
     elif shape == "sparse":
         x = x * (rng.random((n, dim)) < 0.1)
-    if spec.dtype == "i8":
-        x = np.clip(np.rint(x * (30 if shape in ("normal", "sparse") else 1)), -128, 127)
-    x = np.clip(x, -largest, largest).astype(spec.storage_dtype)
-    if spec.metric == "cosine":
-        x[~x.any(axis=1), 0] = 1
-    return parse_vectors(x, spec)
+    return x
 
 
 def oracle(query, rows, spec):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections import deque
+from collections import defaultdict, deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, cast
@@ -28,6 +29,8 @@ _MUCH_DEAD: Final = 0.5
 _FEW: Final = 4096
 _READ_ROWS: Final = 8192
 _READ_AHEAD: Final = 3
+_ALIKE: Final = 8
+"""If lists are met so often each, on average, only the distinct ones are parsed."""
 
 Path = tuple[str, ...]
 
@@ -116,9 +119,34 @@ def load_column(session: Session, collection: int, row_map: RowMap, path: Path) 
     if len(known):
         texts = rows.field_texts(session, collection, int(known[0]), int(known[-1]) + 1, path, _READ_ROWS)
         for text in _read_ahead(texts) if len(known) > _READ_ROWS else texts:
-            column = column.extended(_parsed(text))  # piece by piece, so that few Python objects live at once
+            column = _extended(column, text)  # piece by piece, so that few Python objects live at once
     _check_length(len(column), len(known))
     return FieldColumn(row_map.numbers, column)
+
+
+def _extended(column: Column, text: str) -> Column:
+    repeated = _repeated_lists(text)
+    return column.extended(_parsed(text)) if repeated is None else column.extended_by(*repeated)
+
+
+def _repeated_lists(text: str) -> tuple[list[object], NDArray[np.int64]] | None:
+    """Return the distinct lists of a JSON array of lists, and which of them each of its places holds.
+
+    None where few are alike, or where they cannot be told apart by their text. That is cut between the lists,
+    rightly if each piece is by itself what a list may hold: a cut within a string leaves a quote without its
+    like, one within a nested list a bracket.
+    """
+    if "{" in text or not (text.startswith("[[") and text.endswith("]]")):
+        return None
+    pieces = text[2:-2].split("],[")
+    numbered: defaultdict[str, int] = defaultdict(itertools.count().__next__)
+    places = np.fromiter(map(numbered.__getitem__, pieces), np.int64, len(pieces))
+    if len(numbered) * _ALIKE > len(pieces):
+        return None
+    try:
+        return [json.loads(f"[{piece}]") for piece in numbered], places
+    except ValueError:
+        return None
 
 
 def _read_ahead(texts: Iterator[str]) -> Iterator[str]:

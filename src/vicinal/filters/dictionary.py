@@ -61,13 +61,14 @@ class Dictionary(Generic[K]):
         """Return the values by code: that of code 1 first."""
         return self._values.copy()
 
-    def merged(self, codes: Array) -> tuple[Dictionary[K], Array]:
-        """Return a dictionary of only the values in use, and the codes rewritten for it."""
-        used = np.unique(codes[codes > 0])
+    def merged(self, arrays: Sequence[Array]) -> tuple[Dictionary[K], list[Array]]:
+        """Return a dictionary of only the values in use, and the arrays of codes rewritten for it."""
+        used = np.unique(np.concatenate([np.unique(codes) for codes in arrays]))
+        used = used[used > 0]
         compact: Dictionary[K] = Dictionary()
         table = np.zeros(len(self._values) + 1, np.int32)
         table[used] = compact.encode([self._values[code - 1] for code in used.tolist()])
-        return compact, narrowed(table[codes])
+        return compact, [narrowed(table[codes]) for codes in arrays]
 
     @property
     def nbytes(self) -> int:

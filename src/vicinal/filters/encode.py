@@ -1,7 +1,11 @@
 """Python values to typed arrays, without a Python-level loop where the values are of one type.
 
 Every array is aligned to the rows; rows of another type hold 0 in it. bools live in the tags.
-List elements are pairs (row, code) in no particular order.
+
+Lists are held as the hybrid format of sparse matrices (Bell and Garland, Implementing sparse
+matrix-vector multiplication on throughput-oriented processors, SC 2009): the first elements of each
+list in `LAYERS` arrays of codes, which one comparison each searches, and the elements beyond as
+pairs (row, code) in no particular order.
 """
 
 from __future__ import annotations
@@ -9,7 +13,7 @@ from __future__ import annotations
 import enum
 import itertools
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -24,7 +28,7 @@ if TYPE_CHECKING:
 
     from vicinal.filters.dictionary import Dictionary
 
-__all__ = ["MISSING", "Encoded", "Missing", "Tag", "element_key", "encode", "encode_array"]
+__all__ = ["LAYERS", "MISSING", "Encoded", "Missing", "Tag", "element_key", "encode", "encode_array"]
 
 
 class Missing(enum.Enum):
@@ -54,16 +58,35 @@ class Tag(enum.IntEnum):
     OBJECT = 9
 
 
+LAYERS: Final = range(16, 24)
+"""The keys of the arrays with the codes of the first, second, … elements of lists."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Encoded:
-    """A run of rows as arrays; `uniform` is the tag of all rows if `tags` is None."""
+    """A run of rows as arrays by tag or layer; `uniform` is the tag of all rows if `tags` is None."""
 
     n: int
     uniform: Tag = Tag.MISSING
     tags: NDArray[np.uint8] | None = None
-    arrays: Mapping[Tag, Array] = field(default_factory=dict)
+    arrays: Mapping[int, Array] = field(default_factory=dict)
     element_rows: NDArray[np.int32] = field(default_factory=lambda: np.empty(0, np.int32))
     element_codes: Array = field(default_factory=lambda: np.empty(0, np.int8))
+
+    def taken(self, rows: NDArray[np.int64]) -> Encoded:
+        """Return the rows at these positions (n,), which may repeat. Cost: O(n)."""
+        tags = None if self.tags is None else self.tags.take(rows)
+        arrays = {key: array.take(rows) for key, array in self.arrays.items()}
+        taken = replace(self, n=len(rows), tags=tags, arrays=arrays)
+        if not len(self.element_rows):
+            return taken
+        order = np.argsort(self.element_rows, kind="stable")
+        lengths = np.bincount(self.element_rows, minlength=self.n)
+        ends, wanted = np.cumsum(lengths), lengths[rows]
+        within = np.arange(wanted.sum()) - np.repeat(np.cumsum(wanted) - wanted, wanted)
+        places = np.repeat((ends - lengths)[rows], wanted) + within
+        element_rows = np.repeat(np.arange(len(rows), dtype=np.int32), wanted)
+        return replace(taken, element_rows=element_rows, element_codes=self.element_codes[order][places])
 
 
 _TAG_OF_TYPE: dict[type, Tag] = {
@@ -99,14 +122,15 @@ def encode(values: Sequence[object], strings: Dictionary[str], elements: Diction
         present = {_TAG_OF_TYPE[each] for each in types}
     else:
         present = set()
-    arrays: dict[Tag, Array] = {}
+    arrays: dict[int, Array] = {}
     rows, codes = np.empty(0, np.int32), np.empty(0, np.int8)
     for tag in sorted(present):
         chosen, positions = _of_tag(values, tags, tag)
         if tag == Tag.FALSE and tags is not None:
             tags[positions] += np.array(chosen, np.uint8)
         elif tag == Tag.LIST:
-            rows, codes = _encode_lists(chosen, positions, elements)
+            layers, rows, codes = _encode_lists(chosen, positions, n, elements)
+            arrays.update(layers)
         elif tag == Tag.STR:
             arrays[tag] = _spread(strings.encode(chosen), positions, n)
         elif tag in _NUMERIC:
@@ -169,14 +193,26 @@ def _spread(array: Array, positions: NDArray[np.int64] | None, n: int) -> Array:
 
 
 def _encode_lists(
-    lists: Sequence[Sequence[object]], positions: NDArray[np.int64] | None, elements: Dictionary[Hashable]
-) -> tuple[NDArray[np.int32], Array]:
+    lists: Sequence[Sequence[object]],
+    positions: NDArray[np.int64] | None,
+    n: int,
+    elements: Dictionary[Hashable],
+) -> tuple[dict[int, Array], NDArray[np.int32], Array]:
     lengths = np.fromiter(map(len, lists), np.int64, count=len(lists))
-    rows = np.arange(len(lists), dtype=np.int32) if positions is None else positions.astype(np.int32)
     keys: list[Any] = list(itertools.chain.from_iterable(lists))
     if not set(map(type, keys)) <= _OWN_KEYS:
         keys = [element_key(key) for key in keys]
-    return np.repeat(rows, lengths), elements.encode(keys)
+    codes = elements.encode(keys)
+    starts = np.cumsum(lengths) - lengths
+    layers = {}
+    for at, key in enumerate(LAYERS[: lengths.max(initial=0)]):
+        having = np.flatnonzero(lengths > at)
+        layer = np.zeros(n, codes.dtype)
+        layer[having if positions is None else positions[having]] = codes[starts[having] + at]
+        layers[key] = layer
+    beyond = np.flatnonzero(np.arange(len(codes)) - np.repeat(starts, lengths) >= len(LAYERS))
+    rows = np.arange(len(lists)) if positions is None else positions
+    return layers, np.repeat(rows.astype(np.int32), lengths)[beyond], codes[beyond]
 
 
 def _encode_ints(values: Sequence[int]) -> Array:

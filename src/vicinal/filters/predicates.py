@@ -18,6 +18,8 @@ from vicinal.filters.numbers import COMPARE, Order, compare_floats, compare_ints
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from numpy.typing import NDArray
+
     from vicinal.filters.buffer import Array
     from vicinal.filters.column import Column, Mask
     from vicinal.filters.pattern import Matcher
@@ -26,8 +28,8 @@ __all__ = ["compare", "contains_all", "contains_any", "member", "text"]
 
 # Up to this many codes, one comparison each is faster than a table of bools.
 _FEW = 12
-# Up to this many values, one pass over the elements each is faster than sorting.
-_FEW_VALUES = 4
+# Up to this many values, passes over the elements for each are faster than sorting.
+_FEW_VALUES = 32
 
 
 def compare(column: Column, op: Order, value: Scalar) -> Mask:
@@ -72,9 +74,10 @@ def contains_any(column: Column, values: Sequence[Scalar]) -> Mask:
     mask = np.zeros(len(column), np.bool_)
     wanted = column.elements.codes(list(map(element_key, values)))
     if len(wanted):
-        found = _with_codes(column.element_codes, wanted, len(column.elements))
-        rows = column.element_rows.take(np.flatnonzero(found))
-        mask[rows.astype(np.intp)] = True  # setting by int32 takes twice the time
+        for layer in column.layers:
+            mask |= _with_codes(layer, wanted, len(column.elements))
+        found = np.flatnonzero(_with_codes(column.element_codes, wanted, len(column.elements)))
+        mask[column.element_rows.take(found)] = True
     return mask
 
 
@@ -89,12 +92,18 @@ def contains_all(column: Column, values: Sequence[Scalar]) -> Mask:
             mask &= contains_any(column, (value,))
     else:
         # Count the distinct wanted elements of each row: the cost does not grow with `values`.
-        found = np.flatnonzero(_with_codes(column.element_codes, wanted, len(column.elements)))
-        rows = column.element_rows[found].astype(np.int64)
-        pairs = np.unique(rows * (len(column.elements) + 1) + column.element_codes[found])
-        counts = np.bincount(pairs // (len(column.elements) + 1), minlength=len(column))
+        size = len(column.elements) + 1
+        pairs = [_pairs(np.arange(len(column)), layer, wanted, size) for layer in column.layers]
+        pairs.append(_pairs(column.element_rows, column.element_codes, wanted, size))
+        counts = np.bincount(np.unique(np.concatenate(pairs)) // size, minlength=len(column))
         mask &= counts == len(wanted)
     return mask
+
+
+def _pairs(rows: NDArray[np.integer], codes: Array, wanted: Array, size: int) -> NDArray[np.int64]:
+    """Return `row * size + code` of the elements that are wanted."""
+    found = np.flatnonzero(_with_codes(codes, wanted, size - 1))
+    return rows[found].astype(np.int64) * size + codes[found]
 
 
 def _on(column: Column, tag: Tag, predicate: Callable[[Array], Mask]) -> Mask:
@@ -138,8 +147,9 @@ def _with_codes(codes: Array, wanted: Array, n_codes: int) -> Mask:
         table = np.zeros(n_codes + 1, np.bool_)
         table[wanted] = True
         return table.take(codes)
-    mask = np.zeros(len(codes), np.bool_)
     # A code that this version's width cannot hold was added for a later version.
-    for code in wanted[wanted <= np.iinfo(codes.dtype).max]:
-        mask |= codes == codes.dtype.type(code)
+    first, *others = [codes.dtype.type(code) for code in wanted[wanted <= np.iinfo(codes.dtype).max]] or [None]
+    mask = np.zeros(len(codes), np.bool_) if first is None else codes == first
+    for code in others:
+        mask |= codes == code
     return mask

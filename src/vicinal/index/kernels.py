@@ -28,6 +28,8 @@ __all__ = ["DirectL1", "DirectL2", "Kernel", "Products", "decoded", "gamma", "va
 
 _OVERFLOW = 2.0**126
 _UNDERFLOW = 2.0**-126
+_UNIT = 2.0**-20
+"""Rows whose norm is 1 within this need no division by it; the bound pays for that."""
 _HALF_MASK = np.array(0x8FFFE000, np.uint32).view(np.int32)[()]
 
 
@@ -75,6 +77,11 @@ def decoded(rows: NDArray[Any]) -> NDArray[np.float32]:
     return result
 
 
+def _all_units(inverse_norms: NDArray[np.float32]) -> bool:
+    low, high = inverse_norms.min(initial=1.0), inverse_norms.max(initial=1.0)
+    return bool(low >= 1.0 - _UNIT and high <= 1.0 + _UNIT)  # not so with a NaN among them
+
+
 class Products:
     """cosine, dot and l2 by matrix products; f16 and i8 rows are decoded first.
 
@@ -104,7 +111,7 @@ class Products:
         self._queries = np.negative(exact).astype(np.float32)
         self._norms = norms
         # Beside the d products: rounding of the query, of the norm, of the final operation.
-        self._rounding = gamma(spec.dim + 8)
+        self._rounding = gamma(spec.dim + 8) + (_UNIT if spec.metric == "cosine" else 0.0)
 
     def run(self, rows: NDArray[Any], norms: NDArray[np.float32] | None, out: NDArray[np.float32]) -> None:
         """Write raw numbers (nq, n); rows that might overflow get NaN."""
@@ -117,7 +124,8 @@ class Products:
             else:
                 np.dot(self._queries, rows.T, out=out)
             if self._metric == "cosine":
-                out *= norms
+                if not _all_units(norms):
+                    out *= norms
             elif self._metric == "l2":
                 out += norms
             self._forget_overflow(norms, out)

@@ -14,7 +14,21 @@ if TYPE_CHECKING:
 __all__ = ["scratch"]
 
 _LARGEST_BYTES = 8 << 20
+_KEPT_BYTES = 24 << 20
 _local = threading.local()
+
+
+def _keep_freed_memory() -> None:
+    """Have malloc keep what smaller arrays leave, for the next ones.
+
+    glibc returns freed memory to the system beyond a limit, which it learns from the largest array freed so
+    far (`M_MMAP_THRESHOLD` in mallopt(3)); until it has seen a large one, filters spend most of their time on
+    fresh pages. Here it sees one, which nobody writes to: this takes no memory. Elsewhere it changes nothing.
+    """
+    np.empty(_KEPT_BYTES, np.uint8)
+
+
+_keep_freed_memory()
 
 
 def scratch(name: str, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
