@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vicinal.errors import InvalidInput
-from vicinal.index import Block, Whole, rerank, rerank_in, row_norms, search_flat
+from vicinal.index import Block, Whole, rerank, rerank_all_in, rerank_in, row_norms, search_flat
 from vicinal.vectors import VectorSpec, parse_vectors
 
 PAIRS = [(t, m) for t in ("f32", "f16", "i8") for m in ("cosine", "l2", "dot", "l1")] + [("bit", "hamming")]
@@ -60,6 +60,29 @@ def test_equals_the_exact_search_over_the_candidates(dtype, metric, data):
             assert found.tolist() == expected.tolist()
             assert found.dtype == np.int64
             assert np.array_equal(exact, distances)
+
+
+@pytest.mark.parametrize(("dtype", "metric"), PAIRS)
+@given(data=st.data())
+@settings(max_examples=15, deadline=None)
+def test_many_queries_are_ranked_as_each_by_itself(dtype, metric, data):
+    draw = data.draw
+    spec = VectorSpec(dim=16, dtype=dtype, metric=metric)
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    shapes = st.sampled_from(["normal", "offset", "huge", "tiny", "duplicates", "mixed", "grid"])
+    x = make(rng, draw(shapes), 300, spec)
+    nq, n, k = draw(st.sampled_from([1, 3, 130])), draw(st.sampled_from([1, 30, 100])), draw(st.sampled_from([1, 10]))
+    queries = make(rng, draw(shapes), nq, spec)
+    positions = np.array([rng.permutation(300)[:n] for _ in range(nq)])
+    found = rerank_all_in(queries, positions, Whole(x, row_norms(x, spec)), spec, k)
+    assert len(found) == nq
+    for query, own, (places, distances) in zip(queries, positions, found, strict=True):
+        mask = np.zeros(300, bool)
+        mask[own] = True
+        ((expected, exact),) = search_flat([Block(0, x, row_norms(x, spec), mask)], query[None], spec, k)
+        assert places.tolist() == expected.tolist()
+        assert places.dtype == np.int64
+        assert np.array_equal(distances, exact)
 
 
 def test_nothing_to_rank():

@@ -28,7 +28,7 @@ def live(path: str, seed: int, n_steps: int, patch: pytest.MonkeyPatch) -> dict[
 @pytest.mark.parametrize("seed", [1, 2])
 def test_a_life_with_codes_agrees_with_the_model(tmp_path, seed, monkeypatch) -> None:
     counts = live(str(tmp_path / "life.db"), seed, 1200, monkeypatch)
-    assert counts["code scan"] > 100  # else this tests nothing
+    assert counts["code scan"] > 60  # else this tests nothing
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ from vicinal.index.graph import Graph, GraphBuilder
 from vicinal.index.lists import Centroids, CodedLists, Lists, default_nlist
 from vicinal.index.protocol import Approximate, Effort, Index, candidates_of
 from vicinal.index.recall import Measured, expected_recall, measure
-from vicinal.index.reranking import VectorsAt, Whole, rerank, rerank_in, survivors
+from vicinal.index.reranking import VectorsAt, Whole, rerank, rerank_all_in, rerank_in, survivors
 from vicinal.index.scan import CodeSegment, scan_segments, scan_segments_batch
 from vicinal.index.workers import in_threads
 
@@ -51,6 +51,7 @@ __all__ = [
     "in_threads",
     "measure",
     "rerank",
+    "rerank_all_in",
     "rerank_in",
     "row_norms",
     "scan_segments",

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vicinal.index.kernels import value_of
-from vicinal.vectors import Metric, VectorSpec, distances, rounded_keys, smallest_with_ties
+from vicinal.vectors import Metric, VectorSpec, distances, rounded_keys, smallest_of_groups, smallest_with_ties
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -190,13 +190,7 @@ class Candidates:
             order = np.argsort(self._position)
             return [self.best(self._position[order], self._distance[order])]
         keys = rounded_keys(self._distance)
-        order = np.lexsort((self._position, keys, self._query))
-        query, keys = self._query[order], keys[order]
-        starts = np.searchsorted(query, np.arange(len(self.queries) + 1))
-        # Of each query the first k, and what ties with the k-th.
-        last = np.minimum(starts[:-1] + self.k, starts[1:]) - 1
-        order = order[keys <= keys[last[query]]]
-        ends = np.searchsorted(self._query[order], np.arange(len(self.queries) + 1)).tolist()
+        order, ends = smallest_of_groups(self._query, keys, self._position, len(self.queries), self.k)
         with np.errstate(over="ignore"):
             position, distance = self._position[order], self._distance[order].astype(np.float32)
         return [(position[start:stop], distance[start:stop]) for start, stop in pairwise(ends)]

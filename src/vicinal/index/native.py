@@ -89,19 +89,22 @@ def l2_squared(query: NDArray[np.float32], rows: NDArray[np.float32], out: NDArr
 
 
 def values_at(
-    query: NDArray[np.float32],
+    queries: NDArray[np.float32],
     rows: NDArray[np.float32],
     positions: NDArray[np.int64],
     out: NDArray[np.float32],
     *,
     l2: bool,
 ) -> None:
-    """Write inner products or squared distances (n,) of a query and the rows at positions (n,); nothing is copied."""
+    """Write inner products or squared distances of queries (nq, d) and the rows at each one's positions (nq, n).
+
+    Nothing is copied. All arrays are contiguous.
+    """
     faiss = _faiss()
     pointer = faiss.swig_ptr
     compare = faiss.fvec_L2sqr_by_idx if l2 else faiss.fvec_inner_products_by_idx
     with _Threads(1):  # it would wake a second thread for even one query, and wait for it to come and go
-        compare(pointer(out), pointer(query), pointer(rows), pointer(positions), rows.shape[1], 1, len(positions))
+        compare(pointer(out), pointer(queries), pointer(rows), pointer(positions), rows.shape[1], *positions.shape)
 
 
 def l1_distances(queries: NDArray[np.float32], rows: NDArray[np.float32], out: NDArray[np.float32]) -> None:

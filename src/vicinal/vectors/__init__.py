@@ -8,7 +8,7 @@ from vicinal.vectors.convert import Quantize
 from vicinal.vectors.distance import distances, scores
 from vicinal.vectors.parse import parse_vector, parse_vectors
 from vicinal.vectors.spec import MAX_DIM, DType, Metric, VectorSpec, spec_for
-from vicinal.vectors.topk import rounded_keys, smallest_with_ties
+from vicinal.vectors.topk import rounded_keys, smallest_of_groups, smallest_with_ties
 
 __all__ = [
     "MAX_DIM",
@@ -21,6 +21,7 @@ __all__ = [
     "parse_vectors",
     "rounded_keys",
     "scores",
+    "smallest_of_groups",
     "smallest_with_ties",
     "spec_for",
 ]

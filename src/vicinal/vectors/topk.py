@@ -9,7 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["rounded_keys", "smallest_with_ties"]
+__all__ = ["rounded_keys", "smallest_of_groups", "smallest_with_ties"]
 
 
 def rounded_keys(distances: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -40,3 +40,23 @@ def smallest_with_ties(keys: NDArray[Any], k: int) -> NDArray[np.int64]:
         chosen = np.flatnonzero(keys <= np.partition(keys, k - 1)[k - 1])
     order = np.argsort(keys[chosen], kind="stable")
     return chosen[order].astype(np.int64, copy=False)
+
+
+def smallest_of_groups(
+    groups: NDArray[np.int64], keys: NDArray[Any], places: NDArray[np.int64], n_groups: int, k: int
+) -> tuple[NDArray[np.int64], list[int]]:
+    """Return the indices of the k smallest keys of each group, ties with the k-th included, by (key, place).
+
+    groups: which of `n_groups` each key (n,) belongs to. Returns the indices by group, and where those of each
+    group begin and the last one's end (n_groups + 1,).
+
+    >>> smallest_of_groups(np.array([1, 0, 1]), np.array([3.0, 1.0, 2.0]), np.arange(3), 2, k=1)
+    (array([1, 2]), [0, 1, 2])
+    """
+    order = np.lexsort((places, keys, groups))
+    ordered, keys = groups[order], keys[order]
+    every = np.arange(n_groups + 1)
+    starts = np.searchsorted(ordered, every)
+    last = np.minimum(starts[:-1] + k, starts[1:]) - 1
+    kept = keys <= keys[last[ordered]]
+    return order[kept], np.searchsorted(ordered[kept], every).tolist()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -124,19 +125,30 @@ class CodeSearch:
             )
         masks = masks_of(self.coded.segments, self.field.mask)
         positions, values = scan_segments_batch(self.coded.segments, queries, depth, masks, threads=self.field.threads)
-        rest = self._rest.nearest(queries, k)
-
-        def answer(number: int) -> Nearest:
-            return self.fetch.nearest(queries[number], self._together(positions[number], rest[number]), k)
-
-        threads = self.field.threads if self.fetch.complete else 1  # the file is read in this thread alone
-        answers: list[Nearest | None] = list(in_threads(answer, range(len(queries)), threads))
+        answers: list[Nearest | None] = [*self._nearest(queries, positions, k)]
         far = [number for number, nearest in enumerate(answers) if nearest is not None and is_far(nearest, self._far)]
         if far:
             again = self._checked(queries[far], k, depth, list(zip(positions[far], values[far], strict=True)))
             for number, checked in zip(far, again, strict=True):
                 answers[number] = None if checked is None else checked[0]
         return answers, positions.shape[1]
+
+    def _nearest(self, queries: NDArray[Any], positions: NDArray[np.int64], k: int) -> list[Nearest]:
+        """Return the nearest to each query among its positions (nq, n) and the rows without codes."""
+        rest, numbers = self._rest.nearest(queries, k), range(len(queries))
+        threads = self.field.threads if self.fetch.complete else 1  # the file is read in this thread alone
+        if self.fetch.whole is None or any(map(len, rest)):
+
+            def one(number: int) -> Nearest:
+                return self.fetch.nearest(queries[number], self._together(positions[number], rest[number]), k)
+
+            return in_threads(one, numbers, threads)
+
+        def some(part: NDArray[np.int64]) -> list[Nearest]:
+            return self.fetch.nearest_all(queries[part], positions[part], k)
+
+        parts = np.array_split(numbers, max(1, min(threads, len(queries))))
+        return list(chain.from_iterable(in_threads(some, parts, threads)))
 
 
 def is_far(answer: Nearest, far: float) -> bool:
