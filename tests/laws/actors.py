@@ -18,7 +18,7 @@ import apsw
 import numpy as np
 
 import vicinal
-from vicinal.engine import loading, maintenance, read, resident, rest, rowmap, search, slotmap, view, write
+from vicinal.engine import columns, loading, maintenance, read, resident, rest, rowmap, search, slotmap, view, write
 from vicinal.engine.records import info_of
 from vicinal.intake import Columns, expiries, prepare
 from vicinal.request import GetRequest, SearchRequest, check_order
@@ -55,7 +55,7 @@ def report(found: Any) -> list[tuple[Any, ...]]:
 
 def small_world(patch: Any) -> None:
     """Make every limit so small that a few rows cross it: chunks, blocks, stubs, patches."""
-    for module in (rows, rowmap):
+    for module in (rows, rowmap, columns):
         patch(module, "BLOCK_ROWS", 8)
     for module in (resident, loading, rest):
         patch(module, "BLOCK_ROWS", 16)
@@ -64,7 +64,9 @@ def small_world(patch: Any) -> None:
         (chunks, "_FIRST_CHUNK_BYTES", 96),
         (slotmap, "_FEW", 8),
         (rowmap, "_FEW", 8),
-        (rowmap, "_READ_ROWS", 8),
+        (columns, "_FEW", 8),
+        (columns, "_READ_ROWS", 8),
+        (columns, "_WORTH_TWO", 16),
         (rows, "_AT_ONCE", 3),
         (resident, "_STREAM_BYTES", 256),
         (maintenance, "_ENOUGH_STUBS", 2),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vicinal.engine import rowmap, slotmap
+from vicinal.engine import columns, rowmap, slotmap
 from vicinal.engine.fields import choice_of
 from vicinal.engine.growing import Growing
 from vicinal.filters import evaluate, fields
@@ -16,8 +16,9 @@ from vicinal.storage import rows
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from vicinal.engine.columns import FieldColumn
     from vicinal.engine.parts import Parts
-    from vicinal.engine.rowmap import FieldColumn, RowMap
+    from vicinal.engine.rowmap import RowMap
     from vicinal.engine.slotmap import SlotMap
     from vicinal.filters import Column, Node
     from vicinal.indexing import IndexChoice
@@ -87,22 +88,22 @@ class View:
             )
         return self._row_map
 
-    def column(self, path: rowmap.Path) -> Column:
+    def column(self, path: columns.Path) -> Column:
         """Return one metadata field, aligned to `rows()`."""
         collection, row_map = self.record.id, self.rows()
 
         def refresh(old: FieldColumn, version: int) -> FieldColumn | None:
-            return rowmap.refresh_column(old, version, self.session, collection, row_map, path)
+            return columns.refresh(old, version, self.session, collection, row_map, path)
 
         found = self.parts.get(
             self.session,
             self.record,
             ("column", path),
-            lambda: rowmap.load_column(self.session, collection, row_map, path),
+            lambda: columns.load(self.session, collection, row_map, path),
             refresh,
         )
         if not found.fits(row_map):
-            found = rowmap.load_column(self.session, collection, row_map, path)
+            found = columns.load(self.session, collection, row_map, path)
             self.parts.replace(self.session, self.record, ("column", path), found)
         return found.column
 

@@ -85,6 +85,12 @@ def find(session: Session, name: str) -> CollectionRecord | None:
     return found
 
 
+def stamp(session: Session, collection: int) -> int | None:
+    """Return the stamp of a collection as this snapshot sees it: equal ones mean equal content."""
+    found = session.run("select stamp from vicinal_collection where id = ?", (collection,))
+    return cast("int", found[0][0]) if found else None
+
+
 def _read(session: Session, name: str) -> CollectionRecord | None:
     rows = session.run(_SELECT, (name,))
     if not rows:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Final
+from weakref import ref
 
 from vicinal.errors import Closed, InvalidInput, Locked, ReadOnly, UnsafeAccess, Unsupported
 from vicinal.storage import fork, guard
@@ -18,6 +20,7 @@ from vicinal.storage.session import ROLLED_BACK, Session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
     from vicinal.settings import Settings
 
@@ -48,6 +51,11 @@ class _Bound:
 _bound: ContextVar[tuple[_Bound, ...]] = ContextVar("vicinal_transactions", default=())
 
 
+def _twin(pool: ref[Pool]) -> AbstractContextManager[Session | None]:
+    found = pool()
+    return nullcontext() if found is None else found.twin()
+
+
 class Pool:
     """The connections of one open database.
 
@@ -71,9 +79,24 @@ class Pool:
         fork.refuse_unusable(self.target.path)
         with fork.OPENING:
             connection = connect(self.target, self.settings)
-            session = Session(connection, path=self.target.path, read_only=self.target.read_only)
+            session = Session(
+                connection, path=self.target.path, read_only=self.target.read_only, twin=partial(_twin, ref(self))
+            )
             fork.track(session)
         return session
+
+    @contextmanager
+    def twin(self) -> Iterator[Session | None]:
+        """Lend a session beside one that is in use, where threads may be used and the file can be read by two."""
+        if self.target.in_memory or self.settings.threads == 1 or self._closed:
+            yield None
+            return
+        session = self._take()
+        try:
+            with session.reading():
+                yield session
+        finally:
+            self._give_back(session)
 
     def _check(self) -> None:
         if self._closed:

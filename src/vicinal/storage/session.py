@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Final
 
 import apsw
@@ -20,8 +20,10 @@ from vicinal.storage.failures import translating
 from vicinal.storage.schema import format_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
 
+    Twin = AbstractContextManager["Session | None"]
     Parameters = Sequence[object] | Mapping[str, object] | None
 
 ROLLED_BACK: Final = (
@@ -72,10 +74,17 @@ class Session:
     A session serves one thread at a time; its lock makes that so.
     """
 
-    def __init__(self, connection: apsw.Connection, *, path: str, read_only: bool) -> None:
+    def __init__(
+        self, connection: apsw.Connection, *, path: str, read_only: bool, twin: Callable[[], Twin] = nullcontext
+    ) -> None:
         self._connection = connection
         self.path = path
         self.read_only = read_only
+        self.twin = twin
+        """Lends another session with a snapshot of its own, to read with both at once; None where there is none.
+
+        Whether both see the same is for the caller to find out.
+        """
         self.lock = threading.RLock()
         self.closed = False
         self._pid = os.getpid()
