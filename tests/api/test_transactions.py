@@ -7,6 +7,7 @@ import contextlib
 import threading
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 from vicinal.errors import AlreadyExists, Closed, InvalidInput, Locked
@@ -170,3 +171,25 @@ def test_a_database_is_not_closed_or_copied_from_inside(db, three, tmp_path) -> 
         with pytest.raises(InvalidInput, match="backup"):
             db.backup(str(tmp_path / "copy.db"))
     assert len(three) == 2
+
+
+def test_a_write_over_several_blocks_is_rolled_back_whole(db) -> None:
+    docs = db.collection("wide", dim=2, metric="l2")
+    rng = np.random.default_rng(3)
+    vectors, query = rng.standard_normal((300_000, 2)).astype(np.float32), np.float32([0.5, -0.5])
+    distances = ((vectors.astype(np.float64) - query) ** 2).sum(axis=1)
+
+    def found(n: int) -> bool:
+        """Return whether the nearest are those among the first n, and so many are counted."""
+        hits = docs.search(vector=query, k=5, exact=True, include=())
+        return hits.ids == np.argsort(distances[:n])[:5].tolist() and docs.count() == n
+
+    docs.add(ids=np.arange(70_000), vectors=vectors[:70_000])
+    assert found(70_000)
+    for undone in (True, False):
+        with contextlib.suppress(Undo), db.transaction():
+            docs.add(ids=np.arange(70_000, 300_000), vectors=vectors[70_000:])
+            assert found(300_000)
+            if undone:
+                raise Undo
+        assert found(70_000 if undone else 300_000)
