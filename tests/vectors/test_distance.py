@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vicinal.vectors import VectorSpec, distances, rounded_keys, scores, smallest_with_ties
+from vicinal.vectors import VectorSpec, distances, pair_distances, rounded_keys, scores, smallest_with_ties
 
 RNG = np.random.default_rng(5)
 
@@ -47,13 +47,18 @@ def test_extreme_magnitudes():
     assert distances(x[0], x[:1], VectorSpec(dim=2, metric="dot"))[0] == pytest.approx(-1.8e77)
 
 
-def test_pairs_and_chunks_agree_with_single_queries():
-    for metric in ("cosine", "l2", "dot", "l1"):
-        spec = VectorSpec(dim=2000, metric=metric)
-        x, q = RNG.standard_normal((2, 200, 2000)).astype(np.float32)
-        single = np.array([distances(a, b[None], spec)[0] for a, b in zip(q, x, strict=True)])
-        assert np.array_equal(distances(q, x, spec), single)
-    assert len(distances(x[0], x[:0], spec)) == 0
+@pytest.mark.parametrize("metric", ["cosine", "l2", "dot", "l1", "hamming"])
+def test_pairs_and_chunks_agree_with_single_queries(metric):
+    spec = VectorSpec(dim=2000, metric=metric, dtype="bit" if metric == "hamming" else "f32")
+    x = RNG.standard_normal((200, 2000)).astype(np.float32)
+    x[7] = 0
+    if metric == "hamming":
+        x = np.packbits(x > 0, axis=1)
+    q, which = x[:20] if metric == "hamming" else np.concatenate([-x[:19], x[7:8]]), RNG.integers(0, 20, 200)
+    single = np.array([distances(q[query], row[None], spec)[0] for query, row in zip(which, x, strict=True)])
+    assert np.array_equal(pair_distances(q, which, x, spec), single)
+    assert np.array_equal(distances(q[0], x, spec), pair_distances(q, np.zeros(200, np.int64), x, spec))
+    assert len(distances(x[0], x[:0], spec)) == len(pair_distances(q, which[:0], x[:0], spec)) == 0
 
 
 def test_scores():

@@ -9,7 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vicinal.index.kernels import value_of
-from vicinal.vectors import Metric, VectorSpec, distances, rounded_keys, smallest_of_groups, smallest_with_ties
+from vicinal.vectors import (
+    Metric,
+    VectorSpec,
+    distances,
+    pair_distances,
+    rounded_keys,
+    smallest_of_groups,
+    smallest_with_ties,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -165,7 +173,7 @@ class Candidates:
         """Return the direct float64 distances of pairs of query numbers and rows."""
         if len(self.queries) == 1:
             return distances(self.queries[0], rows, self.spec)
-        return distances(self.queries[query], rows, self.spec)
+        return pair_distances(self.queries, query, rows, self.spec)
 
     @property
     def empty(self) -> bool:

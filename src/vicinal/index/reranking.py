@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from vicinal.errors import InvalidInput
 from vicinal.index import native
 from vicinal.index.kernels import decoded, gamma
-from vicinal.vectors import distances, rounded_keys, smallest_of_groups
+from vicinal.vectors import distances, pair_distances, rounded_keys, smallest_of_groups
 
 if TYPE_CHECKING:
     from vicinal.vectors import VectorSpec
@@ -135,7 +135,7 @@ def _ranked_all(
     """Return the k nearest to each query among those of its positions that `near` names; inside `np.errstate`."""
     which = np.repeat(np.arange(len(queries)), list(map(len, near)))
     chosen = positions[which, np.concatenate(near)]
-    exact = distances(queries.take(which, 0), whole.vectors.take(chosen, 0), spec)
+    exact = pair_distances(queries, which, whole.vectors.take(chosen, 0), spec)
     order, bounds = smallest_of_groups(which, rounded_keys(exact), chosen, len(queries), k)
     chosen, rounded = chosen[order], exact[order].astype(np.float32)
     return [(chosen[start:stop], rounded[start:stop]) for start, stop in pairwise(bounds)]

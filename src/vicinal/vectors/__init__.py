@@ -5,7 +5,7 @@ cannot be stored without changing its meaning is refused by row, column and valu
 """
 
 from vicinal.vectors.convert import Quantize
-from vicinal.vectors.distance import distances, scores
+from vicinal.vectors.distance import distances, pair_distances, scores
 from vicinal.vectors.parse import parse_vector, parse_vectors
 from vicinal.vectors.spec import MAX_DIM, DType, Metric, VectorSpec, spec_for
 from vicinal.vectors.topk import rounded_keys, smallest_of_groups, smallest_with_ties
@@ -17,6 +17,7 @@ __all__ = [
     "Quantize",
     "VectorSpec",
     "distances",
+    "pair_distances",
     "parse_vector",
     "parse_vectors",
     "rounded_keys",
