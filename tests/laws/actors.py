@@ -68,6 +68,7 @@ def small_world(patch: Any) -> None:
         (columns, "_READ_ROWS", 8),
         (columns, "_WORTH_TWO", 16),
         (rows, "_AT_ONCE", 3),
+        (loading, "_TAKEN", 1),
         (resident, "_STREAM_BYTES", 256),
         (maintenance, "_ENOUGH_STUBS", 2),
         (maintenance, "STEP_BYTES", 8192),

@@ -6,16 +6,17 @@ import itertools
 import json
 from collections import defaultdict, deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, cast
 
 import numpy as np
 
 from vicinal.engine.rowmap import ranges
+from vicinal.engine.twins import side_by_side
 from vicinal.errors import Corrupted
 from vicinal.filters import MISSING, Column
-from vicinal.storage import catalog, rows
+from vicinal.storage import rows
 from vicinal.storage.schema import BLOCK_ROWS
 from vicinal.values import from_microseconds
 
@@ -77,7 +78,8 @@ def _texts(session: Session, collection: int, pieces: Sequence[tuple[int, int]],
     if len(pieces) <= 1:
         yield from read(session, pieces[0]) if pieces else ()
         return
-    with _readers(session, collection, len(pieces)) as readers, ExitStack() as stack:
+    worthwhile = len(pieces) * _READ_ROWS >= _WORTH_TWO
+    with side_by_side(session, collection, worthwhile=worthwhile) as readers, ExitStack() as stack:
         beside = [stack.enter_context(ThreadPoolExecutor(1, "vicinal-read")) for _ in readers]
         workers = itertools.cycle(zip(beside, readers, strict=True))
         coming = deque[Future[list[str]]]()
@@ -88,17 +90,6 @@ def _texts(session: Session, collection: int, pieces: Sequence[tuple[int, int]],
             coming.append(executor.submit(read, reader, piece))
         for last in coming:
             yield from last.result()
-
-
-@contextmanager
-def _readers(session: Session, collection: int, n_pieces: int) -> Iterator[list[Session]]:
-    """Lend the sessions to read with: this one and, where there is much, one beside it that sees the same rows."""
-    if n_pieces * _READ_ROWS < _WORTH_TWO:
-        yield [session]
-        return
-    with session.twin() as other:
-        same = other is not None and catalog.stamp(other, collection) == catalog.stamp(session, collection)
-        yield [session, other] if other is not None and same else [session]
 
 
 def _extended(column: Column, text: str) -> Column:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
 
 from vicinal.engine.growing import Growing
-from vicinal.index import BLOCK_ROWS, ByteCodes, Levels, Rounded, row_norms
+from vicinal.engine.twins import side_by_side
+from vicinal.index import BLOCK_ROWS, ByteCodes, Levels, Rounded, row_norms, share
 from vicinal.storage.chunks import Reader, check, spans
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -21,6 +24,9 @@ if TYPE_CHECKING:
     from vicinal.engine.view import View
     from vicinal.storage.catalog import FieldRecord
     from vicinal.vectors import VectorSpec
+
+_TAKEN: Final = 32
+"""Chunks that a thread reads before it asks for more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +156,7 @@ def read_live(
     """Return the slots (n,) and the vectors (n, width) of the live positions in a range, read from the file."""
     vectors = np.zeros((part.stop - part.start, spec.width), spec.storage_dtype)
     with Reader(view.session, entry.id, spec) as reader:
-        read = read_into(view, entry, slot_map, reader, part.start, vectors)
+        read = read_into(view, entry, slot_map, [reader], part.start, vectors)
     live = vectors if len(read.rows) == len(vectors) else vectors[read.rows]
     check(live, read.slots, read.sums)
     return read.slots, live
@@ -162,24 +168,54 @@ def checked_norms(vectors: NDArray[np.generic], spec: VectorSpec, read: ReadRows
     return row_norms(vectors, spec)
 
 
+@contextmanager
+def readers_of(view: View, entry: FieldRecord, spec: VectorSpec, n: int) -> Iterator[list[Reader]]:
+    """Lend what reads vectors of a field; for more than a block of them, two readers where that can be."""
+    with (
+        side_by_side(view.session, view.record.id, worthwhile=n > BLOCK_ROWS) as sessions,
+        ExitStack() as stack,
+    ):
+        yield [stack.enter_context(Reader(session, entry.id, spec)) for session in sessions]
+
+
 def read_into(
-    view: View, entry: FieldRecord, slot_map: SlotMap, reader: Reader, start: int, out: NDArray[np.generic]
+    view: View,
+    entry: FieldRecord,
+    slot_map: SlotMap,
+    readers: Sequence[Reader],
+    start: int,
+    out: NDArray[np.generic],
 ) -> ReadRows:
     """Read the vectors of positions `start`, … into `out`, chunk by chunk; those of dropped chunks stay as is.
 
-    What comes back names the live ones, which are to be checked.
+    What comes back names the live ones, which are to be checked. Each of the readers is used by one thread.
     """
     end = start + len(out)
     slots, live = slot_map.slots.view[start:end], slot_map.live[start:end].copy()
     sums = np.zeros(len(out), np.uint32)
     done = 0
+    found: list[tuple[int, int, NDArray[np.generic]]] = []
     for chunk in spans(view.session, entry.id, int(slots[0]), int(slots[-1]) + 1) if len(slots) else ():
         low, high = (int(at) for at in np.searchsorted(slots, (chunk.first, chunk.first + chunk.written)))
         if low < high:
-            reader.into(chunk.first, int(slots[low]) - chunk.first, out[low:high])
+            found.append((chunk.first, int(slots[low]) - chunk.first, out[low:high]))
             sums[low:high] = chunk.sums[slots[low:high] - chunk.first]
         live[done:low] = False  # of no chunk
         done = high
     live[done:] = False
+    _read_all(readers, found)
     rows = np.flatnonzero(live)
     return ReadRows(rows, slots[rows], sums[rows])
+
+
+def _read_all(readers: Sequence[Reader], chunks: Sequence[tuple[int, int, NDArray[np.generic]]]) -> None:
+    """Read parts of chunks, each from its first slot and an offset on; threads take them some at a time."""
+
+    def read(part: Sequence[tuple[int, int, NDArray[np.generic]]], worker: int) -> None:
+        for first, offset, out in part:
+            readers[worker].into(first, offset, out)
+
+    if len(readers) == 1:
+        read(chunks, 0)
+    else:
+        share((partial(read, chunks[at : at + _TAKEN]) for at in range(0, len(chunks), _TAKEN)), len(readers))

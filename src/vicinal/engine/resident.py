@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from vicinal.engine.loading import Beside, BlockMaker, ResidentBlock, Room, checked_norms, place_for, read_into
+from vicinal.engine.loading import (
+    Beside,
+    BlockMaker,
+    ResidentBlock,
+    Room,
+    checked_norms,
+    place_for,
+    read_into,
+    readers_of,
+)
 from vicinal.engine.structures.held import Structured
 from vicinal.engine.structures.held import key_of as structure_key
 from vicinal.index import (
@@ -101,13 +110,15 @@ def resident(
         wanted = wanted_of(length)
         read: list[Callable[[], ResidentBlock]] = []
         made = BlockMaker(spec, blocks[0].codes if blocks else None)
-        with Reader(view.session, entry.id, spec) as reader, Beside(wanted - length > BLOCK_ROWS) as beside:
+        missing = wanted - length
+        with readers_of(view, entry, spec, missing) as readers, Beside(missing > BLOCK_ROWS) as beside:
             while length < wanted:
                 end = min(wanted, (length // BLOCK_ROWS + 1) * BLOCK_ROWS)
                 begins = length % BLOCK_ROWS == 0 and most > BLOCK_ROWS
                 place = room.block(spec, -(-(most - length) // BLOCK_ROWS)) if begins else place_for(end - length, spec)
                 vectors = place[0][: end - length]
-                finish = partial(made.block, vectors, read_into(view, entry, slot_map, reader, length, vectors), place)
+                found = read_into(view, entry, slot_map, readers, length, vectors)
+                finish = partial(made.block, vectors, found, place)
                 read.append(beside.start(finish))
                 length = end
             for finished in read:
@@ -261,5 +272,5 @@ def blocks_from(  # noqa: PLR0913, PLR0917 - what a scan reads is all of these
             if part is not None and not part.any():
                 continue
             vectors = buffer[: end - at]
-            read = read_into(view, entry, slot_map, reader, at, vectors)
+            read = read_into(view, entry, slot_map, [reader], at, vectors)
             yield Block(at, vectors, checked_norms(vectors, spec, read), part)

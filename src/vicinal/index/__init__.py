@@ -17,7 +17,7 @@ from vicinal.index.protocol import Approximate, Effort, Index, candidates_of
 from vicinal.index.recall import Measured, expected_recall, measure
 from vicinal.index.reranking import VectorsAt, Whole, rerank, rerank_all_in, rerank_in, survivors
 from vicinal.index.scan import CodeSegment, scan_segments, scan_segments_batch
-from vicinal.index.workers import in_threads
+from vicinal.index.workers import in_threads, share
 
 __all__ = [
     "BLOCK_ROWS",
@@ -58,6 +58,7 @@ __all__ = [
     "scan_segments_batch",
     "scannable",
     "search_flat",
+    "share",
     "side_by_side",
     "survivors",
     "usual_bits",

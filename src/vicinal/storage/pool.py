@@ -93,7 +93,7 @@ class Pool:
             return
         session = self._take()
         try:
-            with session.reading():
+            with session.holding():
                 yield session
         finally:
             self._give_back(session)
