@@ -195,11 +195,15 @@ def read_into(
     sums = np.zeros(len(out), np.uint32)
     done = 0
     found: list[tuple[int, int, NDArray[np.generic]]] = []
-    for chunk in spans(view.session, entry.id, int(slots[0]), int(slots[-1]) + 1) if len(slots) else ():
-        low, high = (int(at) for at in np.searchsorted(slots, (chunk.first, chunk.first + chunk.written)))
+    chunks = spans(view.session, entry.id, int(slots[0]), int(slots[-1]) + 1) if len(slots) else []
+    firsts = np.array([chunk.first for chunk in chunks], np.int64)
+    lows = np.searchsorted(slots, firsts).tolist()
+    highs = np.searchsorted(slots, firsts + np.array([chunk.written for chunk in chunks], np.int64)).tolist()
+    for chunk, low, high in zip(chunks, lows, highs, strict=True):
         if low < high:
-            found.append((chunk.first, int(slots[low]) - chunk.first, out[low:high]))
-            sums[low:high] = chunk.sums[slots[low:high] - chunk.first]
+            own = slots[low:high] - chunk.first
+            found.append((chunk.first, int(own[0]), out[low:high]))
+            sums[low:high] = chunk.sums[own]
         live[done:low] = False  # of no chunk
         done = high
     live[done:] = False
