@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import vicinal
 from vicinal import F
 from vicinal.engine import columns
 from vicinal.engine.columns import _repeated_lists
+from vicinal.storage import fork
 
 TEXTS = st.sampled_from(["a", "],[", '"],["', "]]", "[[", "\\", '\\"', '],["', "é", ""]) | st.text(max_size=4)
 ELEMENTS = st.recursive(
@@ -88,3 +90,25 @@ def test_a_commit_of_others_after_the_snapshot_is_seen_by_neither(tmp_path, smal
             other.collection("docs").update(where=F("n") < 100, metadata={"n": -1})
             assert docs.count(F("n") == -1) == 0
         assert docs.count(F("n") == -1) == 100
+
+
+def test_reading_that_is_cut_short_keeps_no_snapshot_and_no_thread(tmp_path, small_pieces, monkeypatch):
+    db, docs = filled(tmp_path / "a.db", 500)
+    extended, pieces = columns._extended, iter(range(4))
+
+    def cut(*arguments):
+        if next(pieces, None) is None:
+            raise KeyboardInterrupt
+        return extended(*arguments)
+
+    monkeypatch.setattr(columns, "_extended", cut)
+    with db:
+        with pytest.raises(KeyboardInterrupt) as kept:
+            docs.count(F("n") == 3)
+        monkeypatch.setattr(columns, "_extended", extended)
+        assert kept.traceback  # as a caller may keep it
+        assert not any(thread.name.startswith("vicinal-read") for thread in threading.enumerate())
+        assert not any(
+            session.connection.in_transaction for session in fork._sessions if session.path == str(tmp_path / "a.db")
+        )
+        assert docs.count(F("n") == 3) == 1

@@ -6,7 +6,7 @@ import itertools
 import json
 from collections import defaultdict, deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, cast
 
@@ -21,7 +21,7 @@ from vicinal.storage.schema import BLOCK_ROWS
 from vicinal.values import from_microseconds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Generator, Sequence
 
     from numpy.typing import NDArray
 
@@ -60,13 +60,15 @@ def load(session: Session, collection: int, row_map: RowMap, path: Path) -> Fiel
         return _patched(blank, session, collection, row_map, path, np.unique(known // BLOCK_ROWS).tolist())
     column = Column.from_values([])
     starts = [*known[::_READ_ROWS].tolist(), int(known[-1]) + 1] if len(known) else []
-    for text in _texts(session, collection, list(itertools.pairwise(starts)), path):
-        column = _extended(column, text)  # piece by piece, so that few Python objects live at once
+    # Closed before anything else happens to the session, which its threads use.
+    with closing(_texts(session, collection, list(itertools.pairwise(starts)), path)) as texts:
+        for text in texts:
+            column = _extended(column, text)  # piece by piece, so that few Python objects live at once
     _check_length(len(column), len(known))
     return FieldColumn(row_map.numbers, column)
 
 
-def _texts(session: Session, collection: int, pieces: Sequence[tuple[int, int]], path: Path) -> Iterator[str]:
+def _texts(session: Session, collection: int, pieces: Sequence[tuple[int, int]], path: Path) -> Generator[str]:
     """Yield one field of the rows of each range [low, high), while other threads have SQLite make the next few.
 
     A few each, not one: a thread can neither hand over a text nor begin another while this one parses.
@@ -140,7 +142,7 @@ def _patched(
     for low, high in ranges(blocks):
         start, end = (int(at) for at in np.searchsorted(known, (low, high)))
         positions.append(start + np.flatnonzero(row_map.exists[start:end]))
-        values += read_values(session, collection, low, high, path)
+        values += _read_values(session, collection, low, high, path)
     at = np.concatenate(positions) if positions else np.empty(0, np.int64)
     _check_length(len(values), len(at))
     split = int(np.searchsorted(at, n_old))
@@ -159,7 +161,7 @@ def _check_length(found: int, expected: int) -> None:
         raise Corrupted(message)
 
 
-def read_values(session: Session, collection: int, low: int, high: int, path: Path) -> list[object]:
+def _read_values(session: Session, collection: int, low: int, high: int, path: Path) -> list[object]:
     """Return one field of the existing rows numbered [low, high), MISSING where a row has none.
 
     SQLite takes the field out of the JSON and joins a whole block, so that it is parsed at once.

@@ -33,7 +33,8 @@ _LEAST = 2.0**-149
 _DIRECT = 24
 """So few candidates are compared in float64 at once."""
 _TOGETHER = 64
-"""Queries of a batch whose candidates are compared together."""
+_PAIRS = 1 << 16
+"""So many queries of a batch, with no more candidates in all, are compared together."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -113,11 +114,12 @@ def rerank_all_in(
     found: list[tuple[NDArray[np.int64], NDArray[np.float32]]] = []
     if not _worth_values(positions.shape[1], spec, k):
         return [rerank_in(query, own, whole, spec, k) for query, own in zip(queries, positions, strict=True)]
-    for start in range(0, len(queries), _TOGETHER):
-        part, own = queries[start : start + _TOGETHER], positions[start : start + _TOGETHER]
+    together = max(1, min(_TOGETHER, _PAIRS // positions.shape[1]))
+    for start in range(0, len(queries), together):
+        part, own = queries[start : start + together], positions[start : start + together]
         with np.errstate(all="ignore"):
             near = _survivors_in(part, own, whole, spec, k)
-            if any(rows is None for rows in near):
+            if any(rows is None or len(rows) > _DIRECT for rows in near):  # many are alike, or cannot be told apart
                 found += [rerank_in(*each, whole, spec, k) for each in zip(part, own, strict=True)]
             else:
                 found += _ranked_all(part, own, [rows for rows in near if rows is not None], whole, spec, k)
