@@ -159,9 +159,10 @@ class EmbeddedBackend:
             else:
                 write.update(session, record, batch, now=now)
                 ids = batch.ids or []
-            self._coder.along(session, name, len(ids))
-        with suppress(VicinalError):  # the write is durable: what fails here is left to maintenance
-            self._coder.after(name, len(ids))
+            may_code = self._coder.along(session, name, len(ids))
+        if may_code:
+            with suppress(VicinalError):  # the write is durable: what fails here is left to maintenance
+                self._coder.after(name, len(ids))
         return ids
 
     def patch(

@@ -170,6 +170,7 @@ def save(session: Session, record: CollectionRecord) -> CollectionRecord:
             (entry.dim, entry.next_slot, entry.floor, entry.codebook, entry.covered, entry.structure, entry.id),
         )
     session.stamps[saved.id] = saved.stamp
+    session.records[saved.name] = saved
     return saved
 
 

@@ -14,6 +14,7 @@ from weakref import ref
 
 from vicinal.errors import Closed, InvalidInput, Locked, ReadOnly, UnsafeAccess, Unsupported
 from vicinal.storage import fork, guard
+from vicinal.storage.checkpointer import Checkpointer
 from vicinal.storage.connection import Target, connect, fingerprint, locate
 from vicinal.storage.schema import APPLICATION_ID, FORMAT, format_of, migrate
 from vicinal.storage.session import ROLLED_BACK, Session
@@ -51,6 +52,14 @@ class _Bound:
 _bound: ContextVar[tuple[_Bound, ...]] = ContextVar("vicinal_transactions", default=())
 
 
+def _reader(pool: ref[Pool]) -> AbstractContextManager[Session]:
+    found = pool()
+    if found is None:
+        message = "the database is closed"
+        raise Closed(message)
+    return found.reader()
+
+
 def _twin(pool: ref[Pool]) -> AbstractContextManager[Session | None]:
     found = pool()
     return nullcontext() if found is None else found.twin()
@@ -73,6 +82,9 @@ class Pool:
         self._idle: list[Session] = []
         self._mark = fingerprint(target.path) if target.immutable else ()
         self._writer = self._open()
+        self._checkpointer: Checkpointer | None = None
+        if not (target.in_memory or target.read_only or settings.threads == 1):
+            self._checkpointer = Checkpointer(self._writer.connection, partial(_reader, ref(self)))
         self._watched = None if target.in_memory else guard.watch(target.path)
 
     def _open(self) -> Session:
@@ -274,6 +286,8 @@ class Pool:
         if any(bound.pool is self and bound.active and not bound.read_only for bound in _bound.get()):
             message = f"{self.target.path!r} cannot be closed inside its own transaction: leave the with-block first"
             raise InvalidInput(message)
+        if self._checkpointer is not None:
+            self._checkpointer.stop()
         with self._write_lock:
             if self._closed:
                 return

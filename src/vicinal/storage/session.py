@@ -308,6 +308,11 @@ class Session:
                 if not in_transaction:
                     self._roll_back()
 
+    def checkpoint(self) -> None:
+        """Copy what is in the log into the file, as far as no reader stands in the way; nobody waits for it."""
+        with self.lock, translating(self.path):
+            self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+
     def forget(self) -> None:
         """Drop what was derived from this connection's snapshot."""
         self.private.clear()

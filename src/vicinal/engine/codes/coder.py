@@ -79,11 +79,11 @@ class Coder:
         """Whether a thread is at work."""
         return self._busy.locked()
 
-    def along(self, session: Session, name: str, rows: int) -> None:
+    def along(self, session: Session, name: str, rows: int) -> bool:
         """Encode what the caller's write of so many rows has brought, inside its transaction, if there is a codebook.
 
         What cannot be encoded here, because codes are missing, damaged or of other bits, or because earlier rows
-        left much more to do than this write should take, is left to `settle`.
+        left much more to do than this write should take, is left to `after`. Returns whether it may find any.
         """
         record = catalog.find(session, name)
         most = _STEP_SLOTS if rows >= BULK_ROWS else _SMALL_STEP_SLOTS
@@ -92,6 +92,9 @@ class Coder:
                 with suppress(Corrupted):
                     self._encode_along(View(session, record, self._parts, self._now()), record.fields[number])
                 record = catalog.find(session, name)
+        if record is None:
+            return False
+        return any(entry.codebook is not None or choice_of(record, entry).kind != "flat" for entry in record.fields)
 
     def _encode_along(self, view: View, entry: FieldRecord) -> None:
         spec, identity = spec_of(entry), entry.codebook
