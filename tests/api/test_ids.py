@@ -149,3 +149,19 @@ def test_an_id_that_exists_is_named_and_nothing_is_stored(three) -> None:
         three["gone"]
     assert three.get().to_dicts() == three.get(["a", "b", "c"]).to_dicts()
     assert three["a"].metadata == {"n": 1}
+
+
+def test_an_id_that_has_expired_is_free_among_many(tmp_path) -> None:
+    now = [1000.0]
+    with vicinal.connect(tmp_path / "app.db", clock=lambda: now[0]) as db:
+        docs = db.collection("docs", dim=2)
+        docs.add(ids=["kept", "gone"], vectors=[[1, 0], [0, 1]], ttl=[None, 5.0])
+        many = [f"new {at}" for at in range(120)]
+        for taken in ("kept", "gone"):
+            with pytest.raises(AlreadyExists, match=f"id '{taken}' exists"):
+                docs.add(ids=[*many, taken, "last"], vectors=np.ones((122, 2)))
+            assert docs.get().ids == ["kept", "gone"]
+        now[0] += 6
+        docs.add(ids=[*many, "gone", "last"], vectors=np.ones((122, 2)))
+        assert docs.get().ids == ["kept", *many, "gone", "last"]
+        assert db.verify().ok

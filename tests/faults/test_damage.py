@@ -185,3 +185,16 @@ def test_a_log_cut_short_ends_at_a_whole_batch(crashed, tmp_path):
             model.advance_to(known.n_stored(db))
             assert model.number <= acknowledged
             known.check(db, model)
+
+
+def test_a_row_number_that_is_taken_already_is_refused_and_its_row_stays(path):
+    with vicinal.connect(path, maintenance=False) as db:
+        raw = db._backend._pool._writer.connection
+        raw.execute("update vicinal_collection set next_row = 5, stamp = stamp + 1 where name = 'docs'")
+        docs = db.collection("docs")
+        before = docs.get().to_dicts()
+        for n in (1, 120):
+            with pytest.raises(Corrupted, match="number of a new row is taken"):
+                docs.add(ids=[f"new-{at}" for at in range(n)], vectors=np.ones((n, known.DIM)))
+        assert docs.get().to_dicts() == before
+        assert any("beyond the next row number" in problem for problem in db.verify().problems)

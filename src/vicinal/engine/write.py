@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from vicinal.engine.change import Change, packed_rows
-from vicinal.errors import AlreadyExists, InvalidId, NotFound, shorten
+from vicinal.errors import AlreadyExists, Corrupted, InvalidId, NotFound, shorten
 from vicinal.storage import rows
 
 if TYPE_CHECKING:
@@ -183,7 +183,9 @@ def _insert(change: Change, batch: Batch, ids: list[Id], positions: NDArray[np.i
     columns = (chosen, packed_rows(slots), *_columns_at(batch, positions))
     if not rows.insert(change.session, change.record.id, numbers, columns):
         _free_expired(change, chosen, now)
-        rows.insert(change.session, change.record.id, numbers, columns)
+        if not rows.insert(change.session, change.record.id, numbers, columns):
+            message = "an id is taken by a row that cannot be found: the index of ids is damaged; run: vicinal verify"
+            raise Corrupted(message)
     change.touch(numbers)
 
 

@@ -4,11 +4,13 @@ A write appends to the log and syncs it. SQLite's own way is that the commit whi
 them into the file and syncs that. Here a thread does so while the next writes are computed, a megabyte at a
 time: many small syncs hold up those of the writers less than few large ones. A log begins anew once all of it
 is in the file and nobody reads it; under writes without a pause that moment would not come by itself, so the
-commit that finds the log very long copies the rest, which is little.
+commit that finds the log long copies the rest, which is little. On a disk that is nearly full all is done
+SQLite's way: what the file takes there, the log could not have.
 """
 
 from __future__ import annotations
 
+import shutil
 import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
@@ -25,25 +27,27 @@ if TYPE_CHECKING:
     from vicinal.storage.session import Session
 
 _STEP_BYTES: Final = 1 << 20
-_MOST_BYTES: Final = 16 << 20
+_LONG_BYTES: Final = 16 << 20
+_USUAL_BYTES: Final = 4 << 20
+_ROOM_BYTES: Final = 64 << 20
 
 
 class Checkpointer:
-    """Watches the commits of one connection; `lend` gives another one to the thread that copies.
+    """Watches the commits of one session; `lend` gives another one to the thread that copies.
 
     The thread ends when it has copied what there was. Failures are left: the log keeps what is not copied, and
-    the next commits try again.
+    later commits try again.
     """
 
-    def __init__(self, connection: apsw.Connection, lend: Callable[[], AbstractContextManager[Session]]) -> None:
-        page_bytes = int(connection.execute("pragma page_size").get)
-        self._step = max(1, _STEP_BYTES // page_bytes)
-        self._most = max(1, _MOST_BYTES // page_bytes)
+    def __init__(self, session: Session, lend: Callable[[], AbstractContextManager[Session]]) -> None:
+        self._path = session.path
         self._lend = lend
         self._seen = 0
         self._stopping = False
         self._thread: threading.Thread | None = None
-        connection.set_wal_hook(self._committed)
+        with session.lock:
+            self._page_bytes = int(session.connection.execute("pragma page_size").get)
+            session.connection.set_wal_hook(self._committed)
         stop_at_exit(self)
 
     def stop(self) -> None:
@@ -54,15 +58,23 @@ class Checkpointer:
 
     def _committed(self, connection: apsw.Connection, _database: str, pages: int) -> int:
         self._seen = min(self._seen, pages)  # fewer than before: the log began anew
-        if pages >= self._most or (self._stopping and pages >= self._step):
-            with suppress(apsw.Error):  # another one copies just now, or the disk is full
-                connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
-        elif pages - self._seen >= self._step and not (self._thread is not None and self._thread.is_alive()):
+        if (pages - self._seen) * self._page_bytes >= _STEP_BYTES:
             self._seen = pages
-            self._thread = threading.Thread(target=self._run, name="vicinal-checkpoint", daemon=True)
-            with suppress(RuntimeError):  # the interpreter ends: what is in the log stays there
-                self._thread.start()
+            beside = not self._stopping and self._has_room()
+            if pages * self._page_bytes >= (_LONG_BYTES if beside else _USUAL_BYTES):
+                with suppress(apsw.Error):  # another one copies just now, or the disk is full
+                    connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+            elif beside and not (self._thread is not None and self._thread.is_alive()):
+                self._thread = threading.Thread(target=self._run, name="vicinal-checkpoint", daemon=True)
+                with suppress(RuntimeError):  # the interpreter ends: what is in the log stays there
+                    self._thread.start()
         return apsw.SQLITE_OK
+
+    def _has_room(self) -> bool:
+        try:
+            return shutil.disk_usage(self._path).free >= _ROOM_BYTES
+        except OSError:  # the file was moved, for example
+            return False
 
     def _run(self) -> None:
         with quiet_at_exit(), suppress(VicinalError), self._lend() as session:

@@ -84,7 +84,7 @@ class Pool:
         self._writer = self._open()
         self._checkpointer: Checkpointer | None = None
         if not (target.in_memory or target.read_only or settings.threads == 1):
-            self._checkpointer = Checkpointer(self._writer.connection, partial(_reader, ref(self)))
+            self._checkpointer = Checkpointer(self._writer, partial(_reader, ref(self)))
         self._watched = None if target.in_memory else guard.watch(target.path)
 
     def _open(self) -> Session:

@@ -24,8 +24,11 @@ NO_SLOT: Final = -1
 _AT_ONCE: Final = 500
 _PATCHED_AT_ONCE: Final = 64  # SQLite limits how deep functions nest
 _INSERTED_AT_ONCE: Final = 50
-"""Rows per statement: half the time of a statement per row, which also pushes all others out of the cache."""
-_INSERT: Final = "insert into vicinal_row(key, collection, id, slots, expires, metadata, document) values "
+"""Rows per statement: half the time of a statement per row, which also pushes all others out of the cache.
+
+"or fail" leaves the rows before the one that fails, and so needs no copies of pages to undo a statement.
+"""
+_INSERT: Final = "insert or fail into vicinal_row(key, collection, id, slots, expires, metadata, document) values "
 _INSERTED: Final = "(?,?,?,?,?,?,?)"
 _WIDTH: Final = _INSERTED.count("?")
 
@@ -61,16 +64,21 @@ def insert(session: Session, collection: int, numbers: NDArray[np.int64], column
     """Insert rows of these numbers; False, and nothing inserted, where an id is taken.
 
     columns: ids, slots (packed), expires, metadata and documents, a value per row each. Cost: 2 µs per row.
+    Raises Corrupted where a number is taken.
     """
+    before = session.connection.total_changes()
     keys = (numbers + first_key(collection)).tolist()
     values = list(chain.from_iterable(zip(keys, [collection] * len(keys), *columns, strict=True)))
     step = _INSERTED_AT_ONCE * _WIDTH
     try:
-        with session.savepoint():
-            for start in range(0, len(values), step):
-                part = values[start : start + step]
-                session.connection.execute(_INSERT + ",".join([_INSERTED] * (len(part) // _WIDTH)), part)
-    except apsw.ConstraintError:
+        for start in range(0, len(values), step):
+            part = values[start : start + step]
+            session.connection.execute(_INSERT + ",".join([_INSERTED] * (len(part) // _WIDTH)), part)
+    except apsw.ConstraintError as error:
+        if error.extendedresult != apsw.SQLITE_CONSTRAINT_UNIQUE:  # type: ignore[attr-defined]  # the stubs lack it
+            message = "the number of a new row is taken: the catalog is damaged; run: vicinal verify"
+            raise Corrupted(message) from error
+        delete(session, collection, numbers[: session.connection.total_changes() - before].tolist())
         return False
     return True
 
