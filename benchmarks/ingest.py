@@ -1,5 +1,7 @@
 """Rows per second of durable inserts in batches, beside sqlite-vec and zvec; file sizes; tenants.
 
+Ids, metadata and parameters are made before the clock runs; what an engine makes of them is its own time.
+
 python benchmarks/ingest.py --vectors sentences.npy --attributes attributes.npz
 """
 
@@ -28,15 +30,13 @@ def vicinal_rows(data: Data, path: Path, kind: str = "auto") -> tuple[float, int
     with vicinal.connect(path, maintenance=False) as db:
         docs = db.collection("sentences", dim=data.vectors.shape[1])
         docs.index(kind)
-        started = time.perf_counter()
+        seconds = 0.0
         for start in range(0, n, BATCH):
             end = min(n, start + BATCH)
-            docs.add(
-                ids=[f"s{row:07d}" for row in range(start, end)],
-                vectors=data.vectors[start:end],
-                metadata=data.metadata(start, end),
-            )
-        seconds = time.perf_counter() - started
+            ids, metadata = [f"s{row:07d}" for row in range(start, end)], data.metadata(start, end)
+            started = time.perf_counter()
+            docs.add(ids=ids, vectors=data.vectors[start:end], metadata=metadata)
+            seconds += time.perf_counter() - started
         derived = db.execute("select total(length(data)) from vicinal_code")[0][0]
         return seconds, int(str(derived).partition(".")[0])
 
@@ -55,25 +55,18 @@ def sqlite_vec_rows(data: Data, path: Path) -> tuple[float, int]:
     connection.execute(
         f"create virtual table v using vec0(embedding float[{dim}] distance_metric=cosine, source int, nwords int)"
     )
-    started = time.perf_counter()
+    taken = 0.0
     for start in range(0, n, BATCH):
         end = min(n, start + BATCH)
-        rows = data.metadata(start, end)
+        rows = [
+            (row, memoryview(data.vectors[row]).cast("B"), *values.values())
+            for row, values in zip(range(start, end), data.metadata(start, end), strict=True)
+        ]
+        started = time.perf_counter()
         connection.execute("begin immediate")
-        connection.executemany(
-            "insert into v(rowid, embedding, source, nwords) values (?, ?, ?, ?)",
-            (
-                (
-                    row,
-                    memoryview(data.vectors[row]).cast("B"),
-                    rows[row - start]["source"],
-                    rows[row - start]["nwords"],
-                )
-                for row in range(start, end)
-            ),
-        )
+        connection.executemany("insert into v(rowid, embedding, source, nwords) values (?, ?, ?, ?)", rows)
         connection.execute("commit")
-    taken = time.perf_counter() - started
+        taken += time.perf_counter() - started
     connection.execute("pragma wal_checkpoint(truncate)").fetchall()
     connection.close()
     return taken, 0
@@ -98,18 +91,21 @@ def zvec_rows(data: Data, path: Path) -> tuple[float, int]:
         ),
     )
     collection = zvec.create_and_open(str(path), schema)
-    started = time.perf_counter()
+    taken = 0.0
     for start in range(0, n, BATCH):
         end = min(n, start + BATCH)
-        rows = data.metadata(start, end)
+        ids, metadata = [f"s{row:07d}" for row in range(start, end)], data.metadata(start, end)
+        started = time.perf_counter()
         collection.insert(
             [
-                zvec.Doc(f"s{row:07d}", vectors={"v": data.vectors[row]}, fields=rows[row - start])
-                for row in range(start, end)
+                zvec.Doc(identity, vectors={"v": vector}, fields=fields)
+                for identity, vector, fields in zip(ids, data.vectors[start:end], metadata, strict=True)
             ]
         )
+        taken += time.perf_counter() - started
+    started = time.perf_counter()
     collection.flush()
-    taken = time.perf_counter() - started
+    taken += time.perf_counter() - started
     collection.destroy()
     return taken, 0
 
