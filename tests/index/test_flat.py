@@ -88,6 +88,15 @@ def test_threads_and_streaming_change_nothing(dtype, metric, shape):
     check(one[0], queries[0], vectors, spec, 10, mask)
 
 
+@pytest.mark.parametrize("nq", [1, 2])
+def test_distances_that_are_no_float32_tie(nq):
+    spec = VectorSpec(dim=1, metric="dot")
+    vectors, queries = np.float32([[1.25e-13], [-1.3e-29]]), np.float32([[1.05e-42], [-5.4e-42]])[:nq]
+    for hits, query in zip(search_flat(blocks_of(vectors, spec, 9), queries, spec, 1), queries, strict=True):
+        assert hits[0].tolist() == [0, 1]
+        check(hits, query, vectors, spec, 1)
+
+
 @pytest.mark.parametrize("metric", ["cosine", "l2", "dot", "l1"])
 @pytest.mark.parametrize("dtype", ["f16", "i8"])
 def test_float_queries_and_large_batches_of_small_types(dtype, metric):

@@ -41,6 +41,16 @@ class Block:
     mask: NDArray[np.bool_] | None = None
     codes: ByteCodes | None = None
 
+    def rows(self, start: int, stop: int) -> Block:
+        """Return a view of rows `start` to `stop`, without codes."""
+        part = slice(start, stop)
+        return Block(
+            self.first + start,
+            self.vectors[part],
+            None if self.norms is None else self.norms[part],
+            None if self.mask is None else self.mask[part],
+        )
+
 
 Fetch = Callable[["NDArray[np.int64]"], "NDArray[Any]"]
 """Returns the vectors (n, width) at positions (n,)."""

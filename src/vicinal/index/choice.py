@@ -12,7 +12,7 @@ import numpy as np
 from vicinal.index.block import Block, Fetch
 from vicinal.index.candidates import Candidates
 from vicinal.index.codes import Bits, Codes, MinimumL1
-from vicinal.index.kernels import DirectL1, DirectL2, Kernel, Products
+from vicinal.index.kernels import DirectL1, DirectL2, Kernel, Products, bounds_of
 from vicinal.index.scratch import scratch
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ GATHER_SHARE = 0.1
 """Where a smaller share of the rows passes the mask, those rows are copied out and scanned alone."""
 _INFINITY = np.float32(np.inf)
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
+_UNDERFLOW = 2.0**-148
+"""Numbers that differ by less may be one float32."""
 _EIGHT_TRUE = np.uint64(0x0101010101010101)
 _BATCH_DECODES = 8
 """From this many queries, decoding f16 and i8 rows for a matrix product is cheaper than scans."""
@@ -201,7 +203,7 @@ class Scan:
                 limit = limit.copy()
                 limit[fresh] = value + slack[fresh] + 2.0 * kernel.relative * np.abs(value)
                 # Nothing is known about ties yet: leave room for them.
-                limit[fresh] += 2.0**-20 * np.abs(limit[fresh])
+                limit[fresh] += 2.0**-20 * np.abs(limit[fresh]) + _UNDERFLOW
             value = limit + slack + 2.0 * kernel.relative * np.abs(limit)
             cuts = ((value - kernel.offset) / kernel.scale).astype(np.float32)
         cuts[np.isnan(cuts)] = np.inf
@@ -216,7 +218,7 @@ class Scan:
         if math.isinf(limit):
             value = offset + scale * float(kth_bound(raw, self.candidates.k, None)[0])
             limit = value + slack + 2.0 * kernel.relative * abs(value)
-            limit += 2.0**-20 * abs(limit)
+            limit += 2.0**-20 * abs(limit) + _UNDERFLOW
         cut = (limit + slack + 2.0 * kernel.relative * abs(limit) - offset) / scale
         if not cut < _FLOAT32_MAX:
             return _INFINITY
@@ -230,15 +232,8 @@ class Scan:
         query: NDArray[np.int64],
         row: NDArray[np.int64],
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        kernel = self.kernel
         each = np.zeros(len(row)) if norms is None else norms[row].astype(np.float64)
-        with np.errstate(invalid="ignore", over="ignore"):
-            value = kernel.offset[query] + kernel.scale[query] * raw[query, row].astype(np.float64)
-            error = kernel.slack(each, query) + 2.0 * kernel.relative * np.abs(value)
-            known = np.isfinite(value) & np.isfinite(error)
-            low = np.where(known, value - error, -np.inf)
-            high = np.where(known, value + error, np.inf)
-        return low, high
+        return bounds_of(self.kernel, raw[query, row], each, query)
 
     def _tightened(
         self,

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vicinal.errors import InvalidInput
+from vicinal.index import batches
 from vicinal.index.block import Block, Fetch, fetch_from
 from vicinal.index.choice import Passing, Scan, passing_rows, uses_products
 from vicinal.index.narrowing import narrow
@@ -77,6 +78,8 @@ def search_flat(
         fetch = fetch_from(blocks) if blocks else None
         total = sum(block.vectors.nbytes for block in blocks)
         workers = min(threads, max(1, total // _THREAD_BYTES))
+        if fetch is not None and batches.worth_it(list(blocks), queries, spec, k, workers):
+            return _batch(list(blocks), queries, spec, k, fetch, workers)
     rows = max(1024, _scratch(queries) // len(queries))
     scan = Scan(queries, spec, k, fetch)
     if not streamed and len(queries) == 1 and spec.metric == "l1":
@@ -90,6 +93,17 @@ def search_flat(
         return scan.candidates.finish()
     rows = min(rows, max(_THREAD_ROWS, -(-total // (spec.row_bytes * workers * 2))))
     return _in_threads(_spans(blocks, rows), [scan, *(Scan(queries, spec, k, fetch) for _ in range(workers - 1))])
+
+
+def _batch(blocks: list[Block], queries: NDArray[Any], spec: VectorSpec, k: int, fetch: Fetch, workers: int) -> Hits:
+    hits, unproven = batches.search(blocks, queries, spec, k, fetch, workers)
+    if len(unproven):
+        scan = Scan(queries[unproven], spec, k, fetch)
+        for span in _spans(blocks, max(1024, _scratch(queries) // len(unproven))):
+            scan.span(span)
+        for number, found in zip(unproven.tolist(), scan.candidates.finish(), strict=True):
+            hits[number] = found
+    return hits
 
 
 def _scratch(queries: NDArray[Any]) -> int:
@@ -173,13 +187,7 @@ def _spans(blocks: Iterable[Block], rows: int) -> Iterator[Block]:
     """Yield views of at most `rows` rows."""
     for block in blocks:
         for start in range(0, len(block.vectors), rows):
-            part = slice(start, start + rows)
-            yield Block(
-                block.first + start,
-                block.vectors[part],
-                None if block.norms is None else block.norms[part],
-                None if block.mask is None else block.mask[part],
-            )
+            yield block.rows(start, start + rows)
 
 
 def _blas_threads() -> int:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from vicinal.vectors import Metric, VectorSpec
 
-__all__ = ["DirectL1", "DirectL2", "Kernel", "Products", "decoded", "gamma", "value_of"]
+__all__ = ["DirectL1", "DirectL2", "Kernel", "Products", "bounds_of", "decoded", "gamma", "value_of"]
 
 _OVERFLOW = 2.0**126
 _UNDERFLOW = 2.0**-126
@@ -80,6 +80,19 @@ def decoded(rows: NDArray[Any]) -> NDArray[np.float32]:
 def _all_units(inverse_norms: NDArray[np.float32]) -> bool:
     low, high = inverse_norms.min(initial=1.0), inverse_norms.max(initial=1.0)
     return bool(low >= 1.0 - _UNIT and high <= 1.0 + _UNIT)  # not so with a NaN among them
+
+
+def bounds_of(
+    kernel: Kernel, numbers: NDArray[np.float32], norms: NDArray[np.float64], queries: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return bounds (n,) of the values that raw numbers of rows with these norms and query numbers stand for."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        value = kernel.offset[queries] + kernel.scale[queries] * numbers.astype(np.float64)
+        error = kernel.slack(norms, queries) + 2.0 * kernel.relative * np.abs(value)
+        known = np.isfinite(value) & np.isfinite(error)
+        low = np.where(known, value - error, -np.inf)
+        high = np.where(known, value + error, np.inf)
+    return low, high
 
 
 class Products:
@@ -139,6 +152,22 @@ class Products:
             return
         each = np.sqrt(2.0 * norms.astype(np.float64)) if self._metric == "l2" else norms
         out[:, ~(each * largest < _OVERFLOW)] = np.nan
+
+    def suits(self, norms: NDArray[np.float32]) -> bool:
+        """Return whether products alone order rows of these norms, none of which overflows."""
+        if self._metric == "cosine":
+            return _all_units(norms)
+        return self._metric == "dot" and float(norms.max(initial=0.0)) * float(self._norms.max(initial=1.0)) < _OVERFLOW
+
+    def largest(self, rows: NDArray[Any], k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Return the k smallest raw numbers of each query and the rows they belong to, -1 for none: (nq, k) each.
+
+        For rows that this `suits`; by the calling thread alone.
+        """
+        products, positions = native.largest_products(
+            self._queries * np.float32(-1.0), np.ascontiguousarray(decoded(rows)), k
+        )
+        return np.negative(products, out=products), positions
 
     def slack(self, norms: NDArray[np.float64], queries: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return absolute bounds; infinite norms, whose raw numbers are NaN, get infinity."""

@@ -1,0 +1,107 @@
+"""Exact search by a batch of queries where products alone order the rows.
+
+Each thread has its share of rows multiplied with all queries, and the best of them chosen, in native code: a few
+more than were asked for. What was not chosen is worse, in float32, than the last that was. Where that one cannot
+be among the nearest, whatever the rounding, neither can they; the nearest are then among those chosen, which are
+compared directly. The queries for which this proves nothing (many rows as near as the last) are named.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from vicinal.index.candidates import Candidates, with_ties
+from vicinal.index.kernels import Products, bounds_of
+from vicinal.index.workers import in_threads
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from vicinal.index.block import Block, Fetch
+    from vicinal.index.candidates import Hits
+    from vicinal.vectors import VectorSpec
+
+__all__ = ["search", "worth_it"]
+
+_MORE = 8
+_NONE = -1
+_MOST_K = 100
+_FEWEST_QUERIES = 32
+_LEAST_WORK = 1 << 30
+"""Queries times bytes of rows; the native library takes a fifth of a second to load."""
+_PIECES = 2
+"""Shares of rows per thread: one that is held up has less to do."""
+_PIECE_ROWS = 65_536
+_GATHERED_ROWS = 8192
+
+
+class _Chosen(NamedTuple):
+    """Of one share of rows: raw numbers (nq, m) of those chosen, their positions, and a number none else is below."""
+
+    numbers: NDArray[np.float32]
+    positions: NDArray[np.int64]
+    least: NDArray[np.float32]
+
+
+def worth_it(blocks: list[Block], queries: NDArray[Any], spec: VectorSpec, k: int, workers: int) -> bool:
+    """Return whether `search` can be used and is faster than matrix products that BLAS's threads share."""
+    work = len(queries) * sum(block.vectors.nbytes for block in blocks)
+    if workers < 2 or len(queries) < _FEWEST_QUERIES or k > _MOST_K or work < _LEAST_WORK:
+        return False
+    if spec.metric not in ("cosine", "dot") or spec.dtype == "bit":
+        return False
+    kernel = Products(queries.astype(np.float32), spec)
+    return all(block.norms is not None and kernel.suits(block.norms) for block in blocks)
+
+
+def search(
+    blocks: list[Block], queries: NDArray[Any], spec: VectorSpec, k: int, fetch: Fetch, workers: int
+) -> tuple[Hits, NDArray[np.int64]]:
+    """Return the k nearest rows of each query as `search_flat` does, and the numbers of queries not proven right."""
+    kernel, total = Products(queries.astype(np.float32), spec), sum(len(block.vectors) for block in blocks)
+    rows = min(_PIECE_ROWS, -(-total // (_PIECES * workers)))
+    pieces = [piece for block in blocks for piece in _pieces(block, rows)]
+    chosen = in_threads(partial(_chosen, kernel, k + _MORE), pieces, workers)
+    widest = max(float(block.norms.max(initial=0.0)) for block in blocks if block.norms is not None)
+    candidates = Candidates(queries, spec, k, fetch)
+    numbers = np.concatenate([part.numbers for part in chosen], axis=1)
+    positions = np.concatenate([part.positions for part in chosen], axis=1)
+    each = np.arange(len(queries))
+    norms = np.full(len(queries), widest)
+    if numbers.shape[1] > k:  # only few of those that the shares have chosen are among the nearest of all
+        _, high = bounds_of(kernel, np.partition(numbers, k - 1, axis=1)[:, k - 1], norms, each)
+        low, _ = bounds_of(kernel, numbers.T, norms, each)
+        positions[with_ties(high, spec.metric)[:, None] < low.T] = _NONE
+    query, column = np.nonzero(positions != _NONE)
+    bounds = bounds_of(kernel, numbers[query, column], np.full(len(query), widest), query)
+    found = positions[query, column]
+    candidates.add_bounded(query, found, bounds, np.empty((0, spec.width), spec.storage_dtype), found)
+    hits = candidates.finish()
+    least = np.min([part.least for part in chosen], axis=0)
+    low, _ = bounds_of(kernel, least, norms, each)
+    return hits, np.flatnonzero((low <= candidates.limit) & (least < np.inf))
+
+
+def _pieces(block: Block, rows: int) -> Iterator[Block]:
+    for start in range(0, len(block.vectors), rows):
+        part = block.rows(start, min(len(block.vectors), start + rows))
+        if part.mask is None or part.mask.all():
+            yield part
+            continue
+        for low in range(0, len(part.vectors), _GATHERED_ROWS):
+            yield part.rows(low, min(len(part.vectors), low + _GATHERED_ROWS))
+
+
+def _chosen(kernel: Products, most: int, piece: Block) -> _Chosen:
+    rows = None if piece.mask is None or piece.mask.all() else np.flatnonzero(piece.mask)
+    numbers, found = kernel.largest(piece.vectors if rows is None else piece.vectors[rows], most)
+    n = len(piece.vectors) if rows is None else len(rows)
+    least = numbers[:, -1] if n > most else np.full(len(numbers), np.inf, np.float32)
+    if rows is not None and n:
+        found = np.where(found < 0, found, rows[found])
+    return _Chosen(numbers, np.where(found < 0, _NONE, found + piece.first), least)
