@@ -23,7 +23,7 @@ def _even_small_ones():
         patch.setattr(batches, "_LEAST_WORK", 1)
         patch.setattr(batches, "_FEWEST_QUERIES", 2)
         patch.setattr(batches, "_PIECE_ROWS", 400)
-        patch.setattr(batches, "_GATHERED_ROWS", 150)
+        patch.setattr(batches, "_COPIED_ELEMENTS", 1)
         yield
 
 

@@ -37,7 +37,8 @@ _LEAST_WORK = 1 << 30
 _PIECES = 2
 """Shares of rows per thread: one that is held up has less to do."""
 _PIECE_ROWS = 65_536
-_GATHERED_ROWS = 8192
+_COPIED_ELEMENTS = 1 << 22
+"""Numbers copied at once where rows have to be decoded, or picked out by a mask: 16 MB per thread."""
 
 
 class _Chosen(NamedTuple):
@@ -64,8 +65,8 @@ def search(
 ) -> tuple[Hits, NDArray[np.int64]]:
     """Return the k nearest rows of each query as `search_flat` does, and the numbers of queries not proven right."""
     kernel, total = Products(queries.astype(np.float32), spec), sum(len(block.vectors) for block in blocks)
-    rows = min(_PIECE_ROWS, -(-total // (_PIECES * workers)))
-    pieces = [piece for block in blocks for piece in _pieces(block, rows)]
+    rows, copied = min(_PIECE_ROWS, -(-total // (_PIECES * workers))), max(1024, _COPIED_ELEMENTS // spec.dim)
+    pieces = [piece for block in blocks for piece in _pieces(block, rows, copied)]
     chosen = in_threads(partial(_chosen, kernel, k + _MORE), pieces, workers)
     widest = max(float(block.norms.max(initial=0.0)) for block in blocks if block.norms is not None)
     candidates = Candidates(queries, spec, k, fetch)
@@ -87,14 +88,11 @@ def search(
     return hits, np.flatnonzero((low <= candidates.limit) & (least < np.inf))
 
 
-def _pieces(block: Block, rows: int) -> Iterator[Block]:
-    for start in range(0, len(block.vectors), rows):
-        part = block.rows(start, min(len(block.vectors), start + rows))
-        if part.mask is None or part.mask.all():
-            yield part
-            continue
-        for low in range(0, len(part.vectors), _GATHERED_ROWS):
-            yield part.rows(low, min(len(part.vectors), low + _GATHERED_ROWS))
+def _pieces(block: Block, rows: int, copied: int) -> Iterator[Block]:
+    as_it_is = block.vectors.dtype == np.float32 and (block.mask is None or block.mask.all())
+    step = rows if as_it_is else min(rows, copied)
+    for start in range(0, len(block.vectors), step):
+        yield block.rows(start, min(len(block.vectors), start + step))
 
 
 def _chosen(kernel: Products, most: int, piece: Block) -> _Chosen:
