@@ -183,6 +183,27 @@ db.close()
 """,
         {"first", *(f"child {at}" for at in range(40))},
     ),
+    "forks while a thread moves the log into the file": (
+        """
+import numpy
+wide = db.collection("wide", dim=512)
+wide.index("flat")
+vectors = numpy.ones((1000, 512), numpy.float32)
+for at in range(20):
+    wide.add(ids=[f"{at}-{row}" for row in range(1000)], vectors=vectors)  # 2 MB: the thread begins
+    pid = os.fork()
+    if not pid:
+        refused(docs.count)
+        own = vicinal.connect(path)
+        add(own.collection("docs"), f"child {at}")
+        own.close()
+        os._exit(0)
+    ended(pid)
+    assert wide.count() == 1000 * (at + 1)
+db.close()
+""",
+        {"first", *(f"child {at}" for at in range(20))},
+    ),
     "multiprocessing with fork and with spawn": (
         """
 def work(path, name):
