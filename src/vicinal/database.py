@@ -51,7 +51,7 @@ def connect(  # noqa: PLR0913 - each an independent option
     durability: "full" (a returned write survives power loss) or "relaxed" (power loss may take the
         last writes, never the file).
     memory_budget: vectors kept in memory, in bytes or as "256MB"; beyond it they are streamed from
-        the file. Default: half of the machine's memory.
+        the file; by default half of the machine's memory.
     threads: of one search; default: the number of cores, at most 8. With 1, commits also copy the log into the
         file themselves, which a thread does otherwise.
     maintenance: give space back, and make codes of rows that came in small writes, in a background thread; without it,
