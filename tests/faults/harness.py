@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 WORKER = Path(__file__).with_name("worker.py")
-PATIENCE_SECONDS = 600
+PATIENCE_SECONDS = 1500
 FULL = (pytest.mark.faults, pytest.mark.slow)
 """Marks of the rounds that take minutes: out of `make test`, in `make faults`."""
 

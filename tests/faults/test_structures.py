@@ -17,7 +17,7 @@ def child(verb: str, *arguments: object) -> Worker:
     return Worker("", SCRIPT, verb, *arguments, code=START)
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1600)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("cases", [pytest.param(25, id="fast"), pytest.param(400, id="full", marks=FULL)])
 def test_damage_costs_time_and_no_answers(tmp_path, kind, cases):
