@@ -339,16 +339,9 @@ def field_texts(
 
     Rows without the field give the object {"$":0}, which no metadata can hold.
     """
-    base = first_key(collection)
-    sql = (
-        "select group_concat(coalesce(metadata -> ?, '{\"$\":0}'), ','), max(key) "
-        "from (select key, metadata from vicinal_row where key between ? and ? order by key limit ?)"
-    )
-    where, start = json_path(path), base + low
-    while start < base + high:  # by rows, not by numbers: after many deletions these lie far apart
-        found = session.connection.execute(sql, (where, start, base + high - 1, at_once)).fetchone()
-        text, last = cast("tuple[str | None, int | None]", found)
-        if text is None or last is None:
-            return
-        yield f"[{text}]"
-        start = last + 1
+    base, where = first_key(collection), json_path(path)
+    sql = "select group_concat(coalesce(metadata -> ?, '{\"$\":0}'), ',') from vicinal_row where key between ? and ?"
+    for first in range(low, high, at_once):  # read in the order of keys: no index holds what is asked for
+        text = session.connection.execute(sql, (where, base + first, base + min(high, first + at_once) - 1)).get
+        if text is not None:
+            yield f"[{text}]"
