@@ -29,6 +29,16 @@ def refused(call):
 def ended(pid):
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     assert status == 0, status
+
+def child_adds(name):
+    pid = os.fork()
+    if not pid:
+        refused(docs.count)
+        own = vicinal.connect(path)
+        add(own.collection("docs"), name)
+        own.close()
+        os._exit(0)
+    ended(pid)
 """
 
 PROGRAMS = {
@@ -146,14 +156,7 @@ def write(name):
 threads = [threading.Thread(target=write, args=(at,), daemon=True) for at in range(2)]
 for thread in threads: thread.start()
 for at in range(15):
-    pid = os.fork()
-    if not pid:
-        refused(docs.count)
-        own = vicinal.connect(path)
-        add(own.collection("docs"), f"child {at}")
-        own.close()
-        os._exit(0)
-    ended(pid)
+    child_adds(f"child {at}")
 stop.set()
 for thread in threads: thread.join()
 db.close()
@@ -191,14 +194,7 @@ wide.index("flat")
 vectors = numpy.ones((1000, 512), numpy.float32)
 for at in range(20):
     wide.add(ids=[f"{at}-{row}" for row in range(1000)], vectors=vectors)  # 2 MB: the thread begins
-    pid = os.fork()
-    if not pid:
-        refused(docs.count)
-        own = vicinal.connect(path)
-        add(own.collection("docs"), f"child {at}")
-        own.close()
-        os._exit(0)
-    ended(pid)
+    child_adds(f"child {at}")
     assert wide.count() == 1000 * (at + 1)
 db.close()
 """,

@@ -52,6 +52,13 @@ def _floats(rng, shape, n, spec, largest):
     return x
 
 
+def blocks_of(vectors, spec, size, mask=None):
+    """Blocks of at most `size` rows."""
+    whole = Block(0, vectors, row_norms(vectors, spec), mask)
+    for start in range(0, len(vectors), size):
+        yield whole.rows(start, start + size)
+
+
 def oracle(query, rows, spec):
     """Distances in extended precision, by the textbook formulas."""
     if spec.metric == "hamming":

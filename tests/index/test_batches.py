@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vicinal.index import Block, batches, flat, native, row_norms, search_flat
+from vicinal.index import batches, flat, native, search_flat
+from vicinal.index.candidates import Candidates
 from vicinal.vectors import VectorSpec, parse_vectors
 
-from .definition import check, make
+from .definition import blocks_of, check, make
 
 TYPES = [("f32", "cosine"), ("f32", "dot"), ("f16", "dot"), ("i8", "dot"), ("f16", "cosine")]
 
@@ -53,12 +54,6 @@ def units(rng, n, spec, shape):
     return parse_vectors(x.astype(spec.storage_dtype), spec)
 
 
-def blocks_of(vectors, spec, size, mask):
-    for start in range(0, len(vectors), size):
-        part = slice(start, start + size)
-        yield Block(start, vectors[part], row_norms(vectors[part], spec), None if mask is None else mask[part])
-
-
 @pytest.mark.parametrize(("dtype", "metric"), TYPES)
 @given(data=st.data())
 @settings(max_examples=25, deadline=None)
@@ -85,8 +80,10 @@ def test_queries_that_are_not_proven_are_searched_again(used, shape):
     spec = VectorSpec(dim=16, metric="cosine")
     rng = np.random.default_rng(1)
     vectors, queries = units(rng, 3000, spec, shape), units(rng, 20, spec, "normal")
-    blocks = list(blocks_of(vectors, spec, 1000, None))
-    _, unproven = batches.search(blocks, queries, spec, 5, lambda positions: vectors[positions], 2)
+    blocks = list(blocks_of(vectors, spec, 1000))
+    kernel = batches.kernel_for(blocks, queries, spec, 5, 2)
+    candidates = Candidates(queries, spec, 5, lambda positions: vectors[positions])
+    _, unproven = batches.search(kernel, blocks, candidates, 2)
     assert (len(unproven) == 20) == (shape == "alike")
     assert sum(used) == 3000
     for hits, query in zip(search_flat(blocks, queries, spec, 5, threads=2), queries, strict=True):
@@ -103,7 +100,7 @@ def test_what_products_alone_do_not_order_is_left_to_others(used, metric, factor
     vectors[1234] *= np.float32(factor)
     queries = units(rng, 20, spec, "normal") * np.float32(factor)
     for hits, query in zip(
-        search_flat(blocks_of(vectors, spec, 700, None), queries, spec, 5, threads=2), queries, strict=True
+        search_flat(blocks_of(vectors, spec, 700), queries, spec, 5, threads=2), queries, strict=True
     ):
         check(hits, query, vectors, spec, 5)
     assert used == []
@@ -114,6 +111,6 @@ def test_the_setting_of_the_native_library_is_put_back(used):
     rng = np.random.default_rng(3)
     vectors, queries = units(rng, 2000, spec, "normal"), units(rng, 20, spec, "normal")
     before = faiss.cvar.distance_compute_blas_threshold, faiss.omp_get_max_threads()
-    search_flat(blocks_of(vectors, spec, 700, None), queries, spec, 5, threads=2)
+    search_flat(blocks_of(vectors, spec, 700), queries, spec, 5, threads=2)
     assert used
     assert (faiss.cvar.distance_compute_blas_threshold, faiss.omp_get_max_threads()) == before

@@ -12,19 +12,7 @@ from vicinal.errors import InvalidInput
 from vicinal.index import Block, row_norms, search_flat
 from vicinal.vectors import VectorSpec
 
-from .definition import PAIRS, SHAPES, check, make
-
-
-def blocks_of(vectors, spec, size, mask=None):
-    norms = row_norms(vectors, spec)
-    for start in range(0, len(vectors), size):
-        part = slice(start, start + size)
-        yield Block(
-            start,
-            vectors[part],
-            None if norms is None else norms[part],
-            None if mask is None else mask[part],
-        )
+from .definition import PAIRS, SHAPES, blocks_of, check, make
 
 
 @pytest.mark.parametrize(("dtype", "metric"), PAIRS)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from vicinal.index.candidates import Candidates, with_ties
+from vicinal.index.candidates import with_ties
 from vicinal.index.kernels import Products, bounds_of
 from vicinal.index.workers import in_threads
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from vicinal.index.block import Block, Fetch
-    from vicinal.index.candidates import Hits
+    from vicinal.index.block import Block
+    from vicinal.index.candidates import Candidates, Hits
     from vicinal.vectors import VectorSpec
 
-__all__ = ["search", "worth_it"]
+__all__ = ["kernel_for", "search"]
 
 _MORE = 8
 _NONE = -1
@@ -49,38 +49,39 @@ class _Chosen(NamedTuple):
     least: NDArray[np.float32]
 
 
-def worth_it(blocks: list[Block], queries: NDArray[Any], spec: VectorSpec, k: int, workers: int) -> bool:
-    """Return whether `search` can be used and is faster than matrix products that BLAS's threads share."""
+def kernel_for(blocks: list[Block], queries: NDArray[Any], spec: VectorSpec, k: int, workers: int) -> Products | None:
+    """Return what `search` needs; None where it cannot be used, or BLAS's threads are as fast."""
     work = len(queries) * sum(block.vectors.nbytes for block in blocks)
     if workers < 2 or len(queries) < _FEWEST_QUERIES or k > _MOST_K or work < _LEAST_WORK:
-        return False
-    if spec.metric not in ("cosine", "dot") or spec.dtype == "bit":
-        return False
+        return None
+    if spec.metric not in ("cosine", "dot"):
+        return None
     kernel = Products(queries.astype(np.float32), spec)
-    return all(block.norms is not None and kernel.suits(block.norms) for block in blocks)
+    return kernel if all(block.norms is not None and kernel.suits(block.norms) for block in blocks) else None
 
 
 def search(
-    blocks: list[Block], queries: NDArray[Any], spec: VectorSpec, k: int, fetch: Fetch, workers: int
+    kernel: Products, blocks: list[Block], candidates: Candidates, workers: int
 ) -> tuple[Hits, NDArray[np.int64]]:
-    """Return the k nearest rows of each query as `search_flat` does, and the numbers of queries not proven right."""
-    kernel, total = Products(queries.astype(np.float32), spec), sum(len(block.vectors) for block in blocks)
+    """Return the nearest rows of each query as `search_flat` does, and the numbers of queries not proven right.
+
+    candidates: none yet, with a `fetch`.
+    """
+    k, spec, n_queries = candidates.k, candidates.spec, len(candidates.queries)
+    total = sum(len(block.vectors) for block in blocks)
     rows, copied = min(_PIECE_ROWS, -(-total // (_PIECES * workers))), max(1024, _COPIED_ELEMENTS // spec.dim)
     pieces = [piece for block in blocks for piece in _pieces(block, rows, copied)]
     chosen = in_threads(partial(_chosen, kernel, k + _MORE), pieces, workers)
     widest = max(float(block.norms.max(initial=0.0)) for block in blocks if block.norms is not None)
-    candidates = Candidates(queries, spec, k, fetch)
+    norms, each = np.full(n_queries, widest), np.arange(n_queries)
     numbers = np.concatenate([part.numbers for part in chosen], axis=1)
     positions = np.concatenate([part.positions for part in chosen], axis=1)
-    each = np.arange(len(queries))
-    norms = np.full(len(queries), widest)
-    if numbers.shape[1] > k:  # only few of those that the shares have chosen are among the nearest of all
-        _, high = bounds_of(kernel, np.partition(numbers, k - 1, axis=1)[:, k - 1], norms, each)
-        low, _ = bounds_of(kernel, numbers.T, norms, each)
-        positions[with_ties(high, spec.metric)[:, None] < low.T] = _NONE
+    low, high = bounds_of(kernel, numbers.T, norms, each)  # (m, nq)
+    if len(high) > k:  # only few of those that the shares have chosen are among the nearest of all
+        limit = with_ties(np.partition(high, k - 1, axis=0)[k - 1], spec.metric)
+        positions[(low > limit).T] = _NONE
     query, column = np.nonzero(positions != _NONE)
-    bounds = bounds_of(kernel, numbers[query, column], np.full(len(query), widest), query)
-    found = positions[query, column]
+    found, bounds = positions[query, column], (low[column, query], high[column, query])
     candidates.add_bounded(query, found, bounds, np.empty((0, spec.width), spec.storage_dtype), found)
     hits = candidates.finish()
     least = np.min([part.least for part in chosen], axis=0)

@@ -19,6 +19,7 @@ import numpy as np
 from vicinal.errors import InvalidInput
 from vicinal.index import batches
 from vicinal.index.block import Block, Fetch, fetch_from
+from vicinal.index.candidates import Candidates
 from vicinal.index.choice import Passing, Scan, passing_rows, uses_products
 from vicinal.index.narrowing import narrow
 from vicinal.index.scratch import scratch
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from vicinal.index.candidates import Hits
-    from vicinal.index.kernels import Kernel
+    from vicinal.index.kernels import Kernel, Products
     from vicinal.vectors import VectorSpec
 
 __all__ = ["search_flat"]
@@ -78,8 +79,9 @@ def search_flat(
         fetch = fetch_from(blocks) if blocks else None
         total = sum(block.vectors.nbytes for block in blocks)
         workers = min(threads, max(1, total // _THREAD_BYTES))
-        if fetch is not None and batches.worth_it(list(blocks), queries, spec, k, workers):
-            return _batch(list(blocks), queries, spec, k, fetch, workers)
+        batch_kernel = batches.kernel_for(list(blocks), queries, spec, k, workers)
+        if batch_kernel is not None:
+            return _batch(batch_kernel, list(blocks), Candidates(queries, spec, k, fetch), workers)
     rows = max(1024, _scratch(queries) // len(queries))
     scan = Scan(queries, spec, k, fetch)
     if not streamed and len(queries) == 1 and spec.metric == "l1":
@@ -95,11 +97,12 @@ def search_flat(
     return _in_threads(_spans(blocks, rows), [scan, *(Scan(queries, spec, k, fetch) for _ in range(workers - 1))])
 
 
-def _batch(blocks: list[Block], queries: NDArray[Any], spec: VectorSpec, k: int, fetch: Fetch, workers: int) -> Hits:
-    hits, unproven = batches.search(blocks, queries, spec, k, fetch, workers)
+def _batch(kernel: Products, blocks: list[Block], candidates: Candidates, workers: int) -> Hits:
+    hits, unproven = batches.search(kernel, blocks, candidates, workers)
     if len(unproven):
-        scan = Scan(queries[unproven], spec, k, fetch)
-        for span in _spans(blocks, max(1024, _scratch(queries) // len(unproven))):
+        queries = candidates.queries[unproven]
+        scan = Scan(queries, candidates.spec, candidates.k, fetch_from(blocks))
+        for span in _spans(blocks, max(1024, _scratch(queries) // len(queries))):
             scan.span(span)
         for number, found in zip(unproven.tolist(), scan.candidates.finish(), strict=True):
             hits[number] = found

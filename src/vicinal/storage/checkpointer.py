@@ -19,6 +19,7 @@ import apsw
 
 from vicinal.ending import quiet_at_exit, stop_at_exit
 from vicinal.errors import VicinalError
+from vicinal.storage.connection import CHECKPOINT_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 _STEP_BYTES: Final = 1 << 20
 _LONG_BYTES: Final = 16 << 20
-_USUAL_BYTES: Final = 4 << 20
 _ROOM_BYTES: Final = 64 << 20
 
 
@@ -61,7 +61,7 @@ class Checkpointer:
         if (pages - self._seen) * self._page_bytes >= _STEP_BYTES:
             self._seen = pages
             beside = not self._stopping and self._has_room()
-            if pages * self._page_bytes >= (_LONG_BYTES if beside else _USUAL_BYTES):
+            if pages * self._page_bytes >= (_LONG_BYTES if beside else CHECKPOINT_BYTES):
                 with suppress(apsw.Error):  # another one copies just now, or the disk is full
                     connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
             elif beside and not (self._thread is not None and self._thread.is_alive()):

@@ -7,7 +7,7 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 import apsw
 
@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 MEMORY: Final = ":memory:"
 _HEADER: Final = b"SQLite format 3\x00"
 _SAFE_SQLITE: Final = 3_051_003  # the first release without the WAL-reset race
-_CHECKPOINT_BYTES: Final = 4 << 20
+CHECKPOINT_BYTES: Final = 4 << 20
+"""A commit that finds so much in the log copies it into the file."""
+_COPIED_BYTES: Final = 1 << 20
 _CACHE_BYTES: Final = 32 << 20
 _JOURNAL_KEPT_BYTES: Final = 64 << 20
 _SLEEP_SECONDS: Final = 0.002
@@ -165,7 +167,7 @@ def _apply_policy(connection: apsw.Connection, target: Target, settings: Setting
             _use_log(connection, settings.timeout)
         run(f"pragma synchronous = {'full' if settings.durability == 'full' else 'normal'}").fetchall()
         page_bytes = int(run("pragma page_size").get)
-        connection.wal_autocheckpoint(max(1, _CHECKPOINT_BYTES // page_bytes))
+        connection.wal_autocheckpoint(max(1, CHECKPOINT_BYTES // page_bytes))
         run(f"pragma journal_size_limit = {_JOURNAL_KEPT_BYTES}").fetchall()
     run(f"pragma cache_size = {-_CACHE_BYTES // 1024}").fetchall()
     run("pragma temp_store = memory").fetchall()
@@ -218,14 +220,23 @@ def impatient(connection: apsw.Connection, timeout: float, seconds: float = 0.0)
 def empty_log(connection: apsw.Connection, seconds: float, timeout: float) -> bool:
     """Move the log into the file; return whether it is empty now.
 
-    Tries for `seconds` while others read older snapshots or write; no writer waits for these readers.
+    Tries for `seconds` while others read older snapshots, write, or copy the log themselves. No writer waits for
+    these readers, nor while more than a megabyte is copied: writers are kept out only when little is left.
     timeout: the connection's own, put back afterwards.
     """
     deadline = time.monotonic() + seconds
-    connection.execute("pragma wal_checkpoint(passive)").fetchall()
+    few_pages = _COPIED_BYTES // int(connection.execute("pragma page_size").get)
     with impatient(connection, timeout):
         while True:
-            (busy, _, _), *_ = connection.execute("pragma wal_checkpoint(truncate)").fetchall()
-            if not busy or time.monotonic() >= deadline:
-                return not busy
+            busy, pages, copied = _checkpoint(connection, "passive")
+            if not busy and pages - copied <= few_pages and not _checkpoint(connection, "truncate")[0]:
+                return True
+            if time.monotonic() >= deadline:
+                return False
             time.sleep(_SLEEP_SECONDS)
+
+
+def _checkpoint(connection: apsw.Connection, mode: str) -> tuple[int, int, int]:
+    """Return whether something was in the way, and how many pages are in the log and copied."""
+    (found,) = connection.execute(f"pragma wal_checkpoint({mode})").fetchall()
+    return cast("tuple[int, int, int]", found)
